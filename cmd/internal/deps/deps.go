@@ -1,0 +1,30 @@
+// Package deps is scaffolding: it keeps go.mod complete while packages are being written; removed before the first release.
+package deps
+
+import (
+	_ "github.com/cockroachdb/pebble/v2"
+	_ "github.com/go-chi/chi/v5"
+	_ "github.com/golang-jwt/jwt/v5"
+	_ "github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/miekg/pkcs11"
+	_ "github.com/pelletier/go-toml/v2"
+	_ "github.com/pressly/goose/v3"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/spf13/cobra"
+	_ "github.com/stellar/go-stellar-sdk/keypair"
+	_ "github.com/stellar/go-stellar-sdk/network"
+	_ "github.com/stellar/go-stellar-sdk/strkey"
+	_ "github.com/stellar/go-stellar-sdk/toid"
+	_ "github.com/stellar/go-stellar-sdk/txnbuild"
+	_ "github.com/stellar/go-stellar-sdk/xdr"
+	_ "github.com/transparency-dev/formats/log"
+	_ "github.com/transparency-dev/merkle/proof"
+	_ "github.com/transparency-dev/merkle/rfc6962"
+	_ "golang.org/x/mod/sumdb/note"
+	_ "golang.org/x/mod/sumdb/tlog"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "pgregory.net/rapid"
+)

@@ -1,0 +1,220 @@
+// Package audit is the tamper-evident log, and the only door to a database transaction.
+//
+// Every change of a row of the gateway's or the signer's database happens inside Do, which refuses to commit a
+// transaction that recorded nothing. The record, the change and any outgoing effect therefore commit together or not
+// at all. A record is canonical JSON; its bytes are the leaf of a Merkle tree. The tree is not built here: one
+// Sequencer, off the request path, gives committed records their index and publishes signed checkpoints.
+//
+//	err := audit.Do(ctx, db, actor, func(ctx context.Context, tx *audit.Tx) error {
+//		if _, err := tx.Exec(ctx, `UPDATE ...`); err != nil { return err }
+//		_, err := tx.Record(ctx, audit.Event{Action: "deposit.matched", Subject: id, Data: map[string]any{...}})
+//		return err
+//	})
+//
+// Domain functions take the *Tx they run in, or a Reader when they only read.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	// ErrNothingRecorded: the function changed rows, or may have, and recorded nothing; it was rolled back.
+	ErrNothingRecorded = errors.New("audit: transaction recorded nothing")
+	// ErrUnchanged is returned by the function given to Do to say that nothing needed doing: Do rolls back and
+	// returns nil.
+	ErrUnchanged = errors.New("audit: nothing to change")
+	// ErrUnavailable: the database cannot be reached or is shutting down. Nothing is known to have been committed.
+	ErrUnavailable = errors.New("audit: database unavailable")
+	// ErrContention: the transaction lost to others MaxTries times; nothing was changed.
+	ErrContention = errors.New("audit: too much contention")
+)
+
+// MaxTries bounds how often Do runs a transaction that the database refuses to serialise.
+const MaxTries = 20
+
+// How long Do waits between tries, growing from the first to the last, and how long a COMMIT may take.
+const (
+	minBackoff    = time.Millisecond
+	maxBackoff    = 100 * time.Millisecond
+	commitTimeout = 30 * time.Second
+)
+
+// Reader reads committed rows. *Tx is one, and so is DB.Reader.
+type Reader interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// DB is the database: one pool whose transactions only Do begins, and one pool of read-only sessions.
+type DB struct {
+	write, read *pgxpool.Pool
+}
+
+// Open connects to url (a pgx connection string) with at most maxConns connections in each of the two pools. It does
+// not fail when the database is down: what is done with the DB then fails with ErrUnavailable until it is back.
+func Open(ctx context.Context, url string, maxConns int32) (*DB, error) {
+	pool := func(readOnly string) (*pgxpool.Pool, error) {
+		cfg, err := pgxpool.ParseConfig(url)
+		if err != nil {
+			return nil, errors.New("audit: cannot read the database connection string") // the cause would quote a password
+		}
+		cfg.MaxConns = maxConns
+		cfg.ConnConfig.RuntimeParams["default_transaction_read_only"] = readOnly
+		cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "serializable"
+		return pgxpool.NewWithConfig(ctx, cfg)
+	}
+	write, err := pool("off")
+	if err != nil {
+		return nil, err
+	}
+	read, err := pool("on")
+	if err != nil {
+		write.Close()
+		return nil, err
+	}
+	return &DB{write: write, read: read}, nil
+}
+
+// Close ends all connections.
+func (db *DB) Close() { db.write.Close(); db.read.Close() }
+
+// Reader returns a Reader whose every query is a transaction of its own that the database keeps from writing.
+func (db *DB) Reader() Reader { return db.read }
+
+// Ping reports whether the database answers and takes writes.
+func (db *DB) Ping(ctx context.Context) error {
+	var readOnly bool
+	if err := db.write.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&readOnly); err != nil {
+		return classify(err)
+	}
+	if readOnly {
+		return fmt.Errorf("%w: it is a standby", ErrUnavailable)
+	}
+	return nil
+}
+
+// Actor says who causes a change: recorded with every event.
+type Actor struct {
+	Kind   string // "staff", "partner", "customer", "worker", "operator"
+	Name   string // certificate name, account id or worker name
+	From   string // remote address, "" inside the program
+	Req    string // request id, "" when there is none
+	Behalf string // on whose behalf, "" for his own
+}
+
+// Tx is a transaction that Do began. It must not outlive the function it was given to.
+type Tx struct {
+	tx      pgx.Tx
+	actor   Actor
+	records int
+}
+
+// Exec runs one statement.
+func (t *Tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return t.tx.Exec(ctx, sql, args...)
+}
+
+// Query runs one query. The rows must be closed before the next statement.
+func (t *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return t.tx.Query(ctx, sql, args...)
+}
+
+// QueryRow runs a query of at most one row.
+func (t *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return t.tx.QueryRow(ctx, sql, args...)
+}
+
+// SendBatch runs several statements in one round trip.
+func (t *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults { return t.tx.SendBatch(ctx, b) }
+
+// Actor returns who causes this transaction.
+func (t *Tx) Actor() Actor { return t.actor }
+
+// Do runs fn in a SERIALIZABLE transaction and commits it, if fn returned nil and recorded at least one event. fn may
+// run several times and must not have effects outside the transaction.
+//
+// The commit is not cut short by ctx: a commit that has begun is waited for. When the connection breaks during the
+// commit the outcome is unknown and the error is ErrUnavailable; callers make their changes idempotent by a unique key
+// of their own and simply ask again. Errors of fn come back as they are.
+func Do(ctx context.Context, db *DB, actor Actor, fn func(ctx context.Context, tx *Tx) error) error {
+	if actor.Kind == "" || actor.Name == "" {
+		return fmt.Errorf("audit: actor %+v has no kind or name", actor)
+	}
+	backoff := minBackoff
+	for range MaxTries {
+		err := attempt(ctx, db, actor, fn)
+		if !retryable(err) {
+			if errors.Is(err, ErrUnchanged) {
+				return nil
+			}
+			return classify(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(backoff/2 + rand.N(backoff)): // jitter, so that the losers do not meet again
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+	return ErrContention
+}
+
+func attempt(ctx context.Context, db *DB, actor Actor, fn func(ctx context.Context, tx *Tx) error) error {
+	pgtx, err := db.write.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.Serializable})
+	if err != nil {
+		return err
+	}
+	settle := context.WithoutCancel(ctx)
+	settle, cancel := context.WithTimeout(settle, commitTimeout)
+	defer cancel()
+	defer func() { _ = pgtx.Rollback(settle) }() // does nothing after a commit; a broken connection rolls back by itself
+	tx := &Tx{tx: pgtx, actor: actor}
+	if err := fn(ctx, tx); err != nil {
+		return err
+	}
+	if tx.records == 0 {
+		return ErrNothingRecorded
+	}
+	return pgtx.Commit(settle)
+}
+
+// retryable reports whether the database refused to serialise a transaction that may well succeed next time.
+func retryable(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+// classify turns the many ways in which a database can be away into ErrUnavailable and leaves other errors alone.
+func classify(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code[:2] {
+		case "08", "53", "57", "58": // connection, resources, operator intervention, system
+			return fmt.Errorf("%w: %s", ErrUnavailable, pg.Message)
+		}
+		if pg.Code == "25006" { // read-only transaction on the write pool: the server became a standby
+			return fmt.Errorf("%w: %s", ErrUnavailable, pg.Message)
+		}
+		return err
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) || pgconn.SafeToRetry(err) || isNetwork(err) {
+		return fmt.Errorf("%w: %v", ErrUnavailable, err)
+	}
+	return err
+}
+
+// Unavailable reports whether err, of any call on a Reader or of Do, means that the database is away.
+func Unavailable(err error) bool { return errors.Is(classify(err), ErrUnavailable) }

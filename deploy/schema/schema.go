@@ -1,0 +1,79 @@
+// Package schema holds all DDL, as numbered files per database, and applies it.
+//
+// common/ goes into every database first, then gateway/ or signer/. A file that has been released is never edited: a
+// change is a new file, and the programs run correctly both before and after each. Migrate is run by an operator
+// (diamante migrate) with the owner's role; the programs' own roles cannot change the schema.
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver that goose needs
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed common/*.sql gateway/*.sql signer/*.sql
+var files embed.FS
+
+// Database says which program's database is meant. Zero is invalid.
+type Database uint8
+
+// The databases.
+const (
+	Gateway Database = iota + 1
+	Signer
+)
+
+var folders = map[Database]string{Gateway: "gateway", Signer: "signer"}
+
+// String returns the database's folder here, which is also its usual name.
+func (d Database) String() string { return folders[d] }
+
+// Role returns the role that the program connects as. Migrate makes it without a password; an operator gives it one.
+func (d Database) Role() string { return "diamante_" + folders[d] }
+
+// Migrate brings the database at url up to the newest schema and returns how many files it applied. It is safe to run
+// at any time, also twice at once.
+func Migrate(ctx context.Context, url string, d Database) (applied int, err error) {
+	if folders[d] == "" {
+		return 0, errors.New("schema: no such database")
+	}
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		return 0, fmt.Errorf("schema: %w", err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1) // the advisory lock and the migrations share one session
+	if _, err := db.ExecContext(ctx, `SELECT pg_advisory_lock(hashtext('diamante schema'))`); err != nil {
+		return 0, fmt.Errorf("schema: %w", err)
+	}
+	for _, folder := range []string{"common", folders[d]} {
+		n, err := apply(ctx, db, folder)
+		applied += n
+		if err != nil {
+			return applied, err
+		}
+	}
+	return applied, nil
+}
+
+func apply(ctx context.Context, db *sql.DB, folder string) (int, error) {
+	sub, err := fs.Sub(files, folder)
+	if err != nil {
+		return 0, fmt.Errorf("schema: %w", err)
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithTableName("migration_"+folder))
+	if err != nil {
+		return 0, fmt.Errorf("schema: %s: %w", folder, err)
+	}
+	results, err := p.Up(ctx)
+	if err != nil {
+		return len(results), fmt.Errorf("schema: %s: %w", folder, err)
+	}
+	return len(results), nil
+}
