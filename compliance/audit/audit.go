@@ -134,7 +134,9 @@ func (t *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 }
 
 // SendBatch runs several statements in one round trip.
-func (t *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults { return t.tx.SendBatch(ctx, b) }
+func (t *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	return t.tx.SendBatch(ctx, b)
+}
 
 // Actor returns who causes this transaction.
 func (t *Tx) Actor() Actor { return t.actor }

@@ -93,7 +93,10 @@ func (a AccountID) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText reads a strkey.
-func (a *AccountID) UnmarshalText(b []byte) (err error) { *a, err = ParseAccountID(string(b)); return err }
+func (a *AccountID) UnmarshalText(b []byte) (err error) {
+	*a, err = ParseAccountID(string(b))
+	return err
+}
 
 // Value stores the strkey.
 func (a AccountID) Value() (driver.Value, error) {

@@ -130,7 +130,9 @@ func (u *Unsigned) Sequence() int64 { return int64(u.tx.SeqNum) }
 
 // NotAfter returns the end of the time bounds. Once a ledger has closed later than this without the transaction, it
 // can never be applied.
-func (u *Unsigned) NotAfter() time.Time { return time.Unix(int64(u.tx.Cond.TimeBounds.MaxTime), 0).UTC() }
+func (u *Unsigned) NotAfter() time.Time {
+	return time.Unix(int64(u.tx.Cond.TimeBounds.MaxTime), 0).UTC()
+}
 
 // SignatureBase returns the bytes a signer is given to read and sign.
 func (u *Unsigned) SignatureBase() []byte { return append([]byte(nil), u.base...) }
