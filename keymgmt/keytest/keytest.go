@@ -1,0 +1,68 @@
+// Package keytest is the conformance suite of key management: every Signer passes TestSigner, whether it is in the same
+// process or behind a connection, and every keyring passes TestKeyring, whether its keys are in an HSM or in memory.
+//
+// An implementation's own test hands over a function that makes a fresh one:
+//
+//	func TestConformance(t *testing.T) {
+//		keytest.TestSigner(t, func(t *testing.T) keytest.SignerFixture { ... })
+//	}
+package keytest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/diamante/gateway/keymgmt"
+)
+
+// patience bounds every call the suite makes: a call that takes longer hangs.
+const patience = 30 * time.Second
+
+// message is what the signature of r is over: the digest for what goes on the ledger, the body for the rest.
+func message(r keymgmt.Request) []byte {
+	switch r.Kind {
+	case keymgmt.KindTransaction, keymgmt.KindChallenge:
+		digest := sha256.Sum256(r.Body)
+		return digest[:]
+	}
+	return r.Body
+}
+
+// verify fails the test unless sig is a signature of r.
+func verify(t *testing.T, r keymgmt.Request, sig keymgmt.Signature) {
+	t.Helper()
+	if len(sig.Public) != ed25519.PublicKeySize || len(sig.Bytes) != ed25519.SignatureSize {
+		t.Fatalf("public key of %d bytes and signature of %d", len(sig.Public), len(sig.Bytes))
+	}
+	if !ed25519.Verify(sig.Public, message(r), sig.Bytes) {
+		t.Fatal("the signature does not verify")
+	}
+}
+
+// contractErrors are all that a caller may have to tell apart. Each answer is exactly one of them.
+var contractErrors = []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrRefUsed, keymgmt.ErrUnavailable}
+
+// wantError fails the test unless err is want and none of the other errors of the contract: an answer that is two of
+// them would be handled differently by two callers.
+func wantError(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("got error %v, want %v", err, want)
+	}
+	for _, other := range contractErrors {
+		if other != want && errors.Is(err, other) {
+			t.Fatalf("error %v is both %v and %v", err, want, other)
+		}
+	}
+}
+
+func limited(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
