@@ -1,6 +1,143 @@
 // Package policy decides what each key may sign.
 //
-// It is pure: rules from a signed file, the decoded meaning of a request and a few facts go in, an Approval or a denial
-// that names its rule comes out. The rules are a closed set of typed limits over big integers. Nothing is allowed
-// that no rule allows, an unknown field in the file is an error, and the order of the rules means nothing.
+// It is pure: rules from a signed file, the decoded meaning of a request and a few facts go in, an Approval or a Denial
+// that names its rule comes out. The rules are a closed set of typed limits over big integers. Nothing is allowed that
+// no rule allows, an unknown field in the file is an error, and the order of the rules means nothing. There is no way
+// to make a Policy but to load a file that the policy officer signed.
+//
+//	p, err := policy.Load(file, sig, officer)
+//	approval, err := p.Decide(request, meaning, policy.Facts{...})
+//
+// File is the schema; Sign and Marshal are for the officer's side. Setup writes the file of an anchor with one asset.
 package policy
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// Policy is a signed set of rules, loaded. It does not change and is safe for concurrent use.
+type Policy struct {
+	file    File
+	hash    [sha256.Size]byte
+	network protocol.Hash
+	keys    map[keymgmt.KeyID]*Key
+}
+
+// Facts is what a decision depends on besides the request. The zero value allows nothing: a fact that is missing
+// denies what depends on it.
+type Facts struct {
+	Caller string // the authenticated client
+	Now    time.Time
+	// Spent is what the day's counters of this key stand at, without this request. Nil denies every transaction.
+	Spent map[string]*big.Int
+	// Last is the newest checkpoint that was signed for the origin in question. Nil denies every checkpoint; a log
+	// that never had one is at size 0.
+	Last *Last
+}
+
+// Last is the high-water mark of a log.
+type Last struct {
+	Size int64
+	Root [sha256.Size]byte
+}
+
+// Denial is why something may not be signed. It wraps keymgmt.ErrDenied.
+type Denial struct {
+	Rule   string // as in the file: "transaction.max_fee"
+	Reason string
+}
+
+// Error names the rule.
+func (d *Denial) Error() string {
+	return fmt.Sprintf("%v: rule %s: %s", keymgmt.ErrDenied, d.Rule, d.Reason)
+}
+
+// Unwrap returns keymgmt.ErrDenied.
+func (d *Denial) Unwrap() error { return keymgmt.ErrDenied }
+
+func deny(rule, format string, args ...any) error {
+	return &Denial{Rule: rule, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Version returns the file's version, which only ever grows.
+func (p *Policy) Version() uint64 { return p.file.Version }
+
+// Hash returns SHA-256 of the file, by which journals name the policy.
+func (p *Policy) Hash() [sha256.Size]byte { return p.hash }
+
+// Keys returns the keys that the policy knows, sorted.
+func (p *Policy) Keys() []keymgmt.KeyID {
+	return slices.SortedFunc(maps.Keys(p.keys), func(a, b keymgmt.KeyID) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// Public returns the Ed25519 public key that the file registers for key, nil when it does not know the key.
+func (p *Policy) Public(key keymgmt.KeyID) ed25519.PublicKey {
+	if rule := p.keys[key]; rule != nil {
+		return rule.Public.Key()
+	}
+	return nil
+}
+
+// Knows reports whether key exists as far as caller may know.
+func (p *Policy) Knows(caller string, key keymgmt.KeyID) bool {
+	rule := p.keys[key]
+	return rule != nil && slices.Contains(rule.Callers, caller)
+}
+
+// Callers returns every client that may use any key, sorted.
+func (p *Policy) Callers() []string {
+	all := map[string]bool{}
+	for _, k := range p.keys {
+		for _, c := range k.Callers {
+			all[c] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// Decide gives permission to sign what m says, if the rules allow it on these facts. m must be what payload.Decode made
+// of r. The error is a *Denial.
+func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*Approval, error) {
+	rule := p.keys[r.Key]
+	switch {
+	case rule == nil:
+		return nil, deny("key", "the policy does not know key %s", r.Key)
+	case !slices.Contains(rule.Callers, facts.Caller):
+		return nil, deny("callers", "%q may not use key %s", facts.Caller, r.Key)
+	case rule.Frozen:
+		return nil, deny("frozen", "key %s is frozen", r.Key)
+	case !m.Is(r.Kind, r.Body):
+		return nil, deny("kind", "what was read is not what was asked")
+	case facts.Now.IsZero():
+		return nil, deny("facts", "the time is not known")
+	}
+	var reserve []Reservation
+	var err error
+	switch {
+	case m.Transaction != nil && rule.Transaction != nil:
+		reserve, err = p.transaction(rule, m.Transaction, facts)
+	case m.Challenge != nil && rule.Challenge != nil:
+		err = p.challenge(rule, m.Challenge, facts)
+	case m.Checkpoint != nil && rule.Checkpoint != nil:
+		err = rule.Checkpoint.decide(m.Checkpoint, facts)
+	case m.JWT != nil && rule.JWT != nil:
+		err = rule.JWT.decide(rule.ID, m.JWT, facts)
+	default:
+		err = deny("kind", "key %s may not sign a %s", r.Key, r.Kind)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return approve(r.Key, r.Kind, m.Message(), reserve), nil
+}

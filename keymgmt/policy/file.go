@@ -1,0 +1,217 @@
+package policy
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// Format is the first line of meaning in a policy file: which schema it is written in.
+const Format = "diamante-policy/1"
+
+// MaxFile bounds a policy file, in bytes.
+const MaxFile = 1 << 20
+
+// signaturePrefix separates the officer's signatures on policies from anything else that his key may sign.
+const signaturePrefix = "diamante signer policy\n"
+
+// The errors of Load.
+var (
+	// ErrSignature: the file is not what the policy officer signed.
+	ErrSignature = errors.New("policy: signature of the policy officer does not verify")
+	// ErrInvalid: the file was signed but says something that has no meaning here.
+	ErrInvalid = errors.New("policy: invalid policy file")
+)
+
+// File is a policy as the officer writes it, in TOML. Every field is required unless its comment says otherwise.
+type File struct {
+	Format  string              `toml:"format"`
+	Version uint64              `toml:"version"` // from 1; the signer never goes back to a lower one
+	Network protocol.Passphrase `toml:"network"` // of every transaction and challenge
+	// DenyDestinations never get anything from any key, whatever else is allowed. Optional.
+	DenyDestinations []protocol.AccountID `toml:"deny_destinations"`
+	Keys             []Key                `toml:"key"`
+}
+
+// Key holds the rules of one key. Exactly one of the four sections is there: a key has one purpose, so that no message
+// of one kind can be mistaken for one of another under the same key.
+type Key struct {
+	ID      keymgmt.KeyID      `toml:"id"`
+	Public  protocol.AccountID `toml:"public"`  // the Ed25519 public key, in the ledger's notation for accounts
+	Callers []string           `toml:"callers"` // the first DNS name in the certificate of each client that may ask
+	Frozen  bool               `toml:"frozen"`  // true stops the key. Optional
+
+	Transaction *TransactionRule `toml:"transaction,omitempty"`
+	Challenge   *ChallengeRule   `toml:"challenge,omitempty"`
+	Checkpoint  *CheckpointRule  `toml:"checkpoint,omitempty"`
+	JWT         *JWTRule         `toml:"jwt,omitempty"`
+}
+
+// Marshal returns the file to be signed, after checking it.
+func Marshal(f File) ([]byte, error) {
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	b, err := toml.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return b, nil
+}
+
+// Sign returns the content of the detached signature file for a policy file: one line of base64. The officer's key
+// need not be in this process; any crypto.Signer with an Ed25519 key will do.
+func Sign(file []byte, officer crypto.Signer) ([]byte, error) {
+	if _, ok := officer.Public().(ed25519.PublicKey); !ok {
+		return nil, errors.New("policy: the officer's key is not an Ed25519 key")
+	}
+	sig, err := officer.Sign(nil, append([]byte(signaturePrefix), file...), crypto.Hash(0))
+	if err != nil {
+		return nil, fmt.Errorf("policy: sign: %w", err)
+	}
+	return []byte(base64.StdEncoding.EncodeToString(sig) + "\n"), nil
+}
+
+// Load verifies file against its detached signature and the officer's public key, and then reads it.
+func Load(file, sig []byte, officer ed25519.PublicKey) (*Policy, error) {
+	if len(file) > MaxFile {
+		return nil, fmt.Errorf("%w: over %d bytes", ErrInvalid, MaxFile)
+	}
+	line, ended := strings.CutSuffix(string(sig), "\n")
+	raw, err := base64.StdEncoding.Strict().DecodeString(line)
+	if !ended || err != nil || len(officer) != ed25519.PublicKeySize ||
+		!ed25519.Verify(officer, append([]byte(signaturePrefix), file...), raw) {
+		return nil, ErrSignature
+	}
+	f, err := parse(file)
+	if err != nil {
+		return nil, err
+	}
+	p := &Policy{file: f, hash: sha256.Sum256(file), network: f.Network.NetworkID(), keys: map[keymgmt.KeyID]*Key{}}
+	for i := range f.Keys {
+		p.keys[f.Keys[i].ID] = &f.Keys[i]
+	}
+	return p, nil
+}
+
+// Check reads a policy file that nobody has signed yet and says what is wrong with it.
+func Check(file []byte) (File, error) { return parse(file) }
+
+func parse(file []byte) (File, error) {
+	var f File
+	dec := toml.NewDecoder(bytes.NewReader(file)).DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		var strict *toml.StrictMissingError
+		if errors.As(err, &strict) {
+			return File{}, fmt.Errorf("%w: unknown field: %s", ErrInvalid, strict.String())
+		}
+		return File{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err := exactNames(file); err != nil {
+		return File{}, err
+	}
+	return f, f.validate()
+}
+
+// exactNames refuses names that the decoder would match although they are spelt otherwise: "Frozen" next to "frozen"
+// could read one way to the officer and another to the signer.
+func exactNames(file []byte) error {
+	var tree map[string]any
+	if err := toml.Unmarshal(file, &tree); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return walk(tree)
+}
+
+func walk(v any) error {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsUpper(r) }) {
+				return fmt.Errorf("%w: unknown field %q", ErrInvalid, name)
+			}
+			if err := walk(inner); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, inner := range v {
+			if err := walk(inner); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *File) validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+	}
+	if f.Format != Format {
+		return bad("format %.40q, need %q", f.Format, Format)
+	}
+	if f.Version < 1 || f.Version > 1<<62 {
+		return bad("version %d", f.Version)
+	}
+	if f.Network.Validate() != nil {
+		return bad("network passphrase")
+	}
+	if len(f.Keys) == 0 {
+		return bad("no keys")
+	}
+	ids, publics := map[keymgmt.KeyID]bool{}, map[protocol.AccountID]bool{}
+	for i := range f.Keys {
+		k := &f.Keys[i]
+		if k.ID.IsZero() || k.Public.IsZero() {
+			return bad("key %d needs an id and a public key", i+1)
+		}
+		if ids[k.ID] || publics[k.Public] {
+			return bad("key %s or its public key is there twice", k.ID)
+		}
+		ids[k.ID], publics[k.Public] = true, true
+		if err := k.validate(); err != nil {
+			return bad("key %s: %v", k.ID, err)
+		}
+	}
+	return nil
+}
+
+func (k *Key) validate() error {
+	if len(k.Callers) == 0 {
+		return errors.New("no callers")
+	}
+	for _, c := range k.Callers {
+		if c == "" || strings.ContainsFunc(c, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return fmt.Errorf("caller %.80q", c)
+		}
+	}
+	var sections []error
+	if k.Transaction != nil {
+		sections = append(sections, k.Transaction.validate())
+	}
+	if k.Challenge != nil {
+		sections = append(sections, k.Challenge.validate())
+	}
+	if k.Checkpoint != nil {
+		sections = append(sections, k.Checkpoint.validate())
+	}
+	if k.JWT != nil {
+		sections = append(sections, k.JWT.validate())
+	}
+	if len(sections) != 1 {
+		return fmt.Errorf("%d kinds of thing to sign, need exactly one", len(sections))
+	}
+	return sections[0]
+}

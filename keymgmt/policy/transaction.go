@@ -1,0 +1,387 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// maxHorizon bounds how far ahead a policy may let a transaction live: one that nobody submitted must die while those
+// who asked for it still remember it.
+const maxHorizon = 7 * 24 * time.Hour
+
+// TransactionRule says which transactions a key may sign. The source of the transaction and of each operation is always
+// the key's own account. An operation without a section is denied.
+type TransactionRule struct {
+	MaxFee        Quantity `toml:"max_fee"`         // DIAM for one transaction
+	MaxFeePerDay  Quantity `toml:"max_fee_per_day"` // DIAM for all transactions of a UTC day
+	MaxSeconds    int64    `toml:"max_seconds"`     // how far ahead of now a transaction may still be valid
+	MaxOperations int      `toml:"max_operations"`
+	// Limits bound what leaves by create_account, payment and clawback, per asset. An asset without a limit can't leave.
+	Limits []Limit `toml:"limit"`
+
+	CreateAccount     *CreateAccountRule     `toml:"create_account,omitempty"`
+	Payments          []PaymentRule          `toml:"payment,omitempty"` // any one of them allows
+	ChangeTrust       *ChangeTrustRule       `toml:"change_trust,omitempty"`
+	SetOptions        *SetOptionsRule        `toml:"set_options,omitempty"`
+	SetTrustLineFlags *SetTrustLineFlagsRule `toml:"set_trust_line_flags,omitempty"`
+	ManageData        *ManageDataRule        `toml:"manage_data,omitempty"`
+	Clawback          *ClawbackRule          `toml:"clawback,omitempty"`
+}
+
+// Limit bounds the amount of one asset.
+type Limit struct {
+	Asset          protocol.Asset `toml:"asset"`           // "native" or CODE:ISSUER
+	PerTransaction Quantity       `toml:"per_transaction"` // sum over a transaction's operations
+	PerDay         Quantity       `toml:"per_day"`         // sum over a UTC day's transactions
+}
+
+// CreateAccountRule allows create_account.
+type CreateAccountRule struct {
+	Destinations []Party  `toml:"destinations"`
+	MaxStarting  Quantity `toml:"max_starting_balance"`
+}
+
+// PaymentRule allows payment of any of Assets to any of Destinations.
+type PaymentRule struct {
+	Assets       []protocol.Asset `toml:"assets"`
+	Destinations []Party          `toml:"destinations"`
+}
+
+// ChangeTrustRule allows change_trust.
+type ChangeTrustRule struct {
+	Assets []protocol.Asset `toml:"assets"`
+}
+
+// SetOptionsRule allows set_options to do what is listed. Signers can never be changed. Every list is optional.
+type SetOptionsRule struct {
+	SetFlags         []string `toml:"set_flags,omitempty"` // auth_required, auth_revocable, auth_immutable, auth_clawback_enabled
+	ClearFlags       []string `toml:"clear_flags,omitempty"`
+	HomeDomains      []string `toml:"home_domains,omitempty"`
+	MasterWeights    []uint32 `toml:"master_weights,omitempty"`
+	LowThresholds    []uint32 `toml:"low_thresholds,omitempty"`
+	MediumThresholds []uint32 `toml:"medium_thresholds,omitempty"`
+	HighThresholds   []uint32 `toml:"high_thresholds,omitempty"`
+}
+
+// SetTrustLineFlagsRule allows set_trust_line_flags, on assets that the key's account issues.
+type SetTrustLineFlagsRule struct {
+	Assets   []protocol.Asset `toml:"assets"`
+	Trustors []Party          `toml:"trustors"`
+	Set      []string         `toml:"set,omitempty"` // authorized, authorized_to_maintain_liabilities, clawback_enabled
+	Clear    []string         `toml:"clear,omitempty"`
+}
+
+// ManageDataRule allows manage_data on entries of these names.
+type ManageDataRule struct {
+	Names []string `toml:"names"`
+}
+
+// ClawbackRule allows clawback, on assets that the key's account issues.
+type ClawbackRule struct {
+	Assets []protocol.Asset `toml:"assets"`
+	From   []Party          `toml:"from"`
+}
+
+// transaction decides on t for the key of k, and says what it uses up of the day's limits.
+//
+// A transaction that has expired is no reason to deny: it can't do anything, and a worker that comes back after a crash
+// is better told so by the ledger, whose clock counts, than by the signer's.
+func (p *Policy) transaction(k *Key, t *payload.Transaction, facts Facts) ([]Reservation, error) {
+	rule := k.Transaction
+	switch {
+	case facts.Spent == nil:
+		return nil, deny("facts", "the day's counters are not known")
+	case t.Network != p.network:
+		return nil, deny("network", "the transaction is for network %s", t.Network)
+	case t.Source != k.Public:
+		return nil, deny("transaction.source", "source %s is not the key's account", t.Source)
+	case rule.MaxFee.over(t.Fee):
+		return nil, deny("transaction.max_fee", "fee %s is over %s", payload.Decimal(t.Fee), rule.MaxFee)
+	case len(t.Operations) > rule.MaxOperations:
+		return nil, deny("transaction.max_operations", "%d operations are over %d", len(t.Operations), rule.MaxOperations)
+	case t.MaxTime.After(facts.Now.Add(time.Duration(rule.MaxSeconds) * time.Second)):
+		return nil, deny("transaction.max_seconds", "valid until %s, over %d seconds from now", t.MaxTime.Format(time.RFC3339), rule.MaxSeconds)
+	}
+	out := map[protocol.Asset]*big.Int{}
+	for i, op := range t.Operations {
+		if op.Origin() != k.Public {
+			return nil, deny("transaction.source", "source %s of operation %d is not the key's account", op.Origin(), i)
+		}
+		effect, err := p.operation(k, op)
+		if err != nil {
+			return nil, err
+		}
+		if effect.amount == nil {
+			continue
+		}
+		if out[effect.asset] == nil {
+			out[effect.asset] = new(big.Int)
+		}
+		out[effect.asset].Add(out[effect.asset], effect.amount)
+	}
+	return rule.reserve(t.Fee, out, facts.Spent)
+}
+
+// reserve checks the sums against the limits.
+func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int, spent map[string]*big.Int) ([]Reservation, error) {
+	var list []Reservation
+	count := func(rule, counter string, n *big.Int, perDay Quantity) error {
+		after := new(big.Int).Set(n)
+		if before := spent[counter]; before != nil {
+			after.Add(after, before)
+		}
+		if perDay.over(after) {
+			return deny(rule, "%s would make it %s %s today, over %s", payload.Decimal(n), payload.Decimal(after), counter, perDay)
+		}
+		list = append(list, Reservation{Counter: counter, Amount: new(big.Int).Set(n)})
+		return nil
+	}
+	if err := count("transaction.max_fee_per_day", FeeCounter, fee, r.MaxFeePerDay); err != nil {
+		return nil, err
+	}
+	byName := func(a, b protocol.Asset) int { return slices.Compare([]string{a.String()}, []string{b.String()}) }
+	for _, asset := range slices.SortedFunc(maps.Keys(out), byName) {
+		i := slices.IndexFunc(r.Limits, func(l Limit) bool { return l.Asset == asset })
+		if i < 0 {
+			return nil, deny("transaction.limit", "no limit lets %s leave", asset)
+		}
+		if limit := r.Limits[i]; limit.PerTransaction.over(out[asset]) {
+			return nil, deny("transaction.limit.per_transaction", "%s of %s is over %s", payload.Decimal(out[asset]), asset, limit.PerTransaction)
+		}
+		if err := count("transaction.limit.per_day", asset.String(), out[asset], r.Limits[i].PerDay); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// effect is what an operation lets leave; a nil amount is nothing.
+type effect struct {
+	asset  protocol.Asset
+	amount *big.Int
+}
+
+func (p *Policy) operation(k *Key, op payload.Operation) (effect, error) {
+	rule := k.Transaction
+	switch op := op.(type) {
+	case payload.CreateAccount:
+		return effect{protocol.Native(), op.Starting}, p.createAccount(rule.CreateAccount, op)
+	case payload.Payment:
+		return effect{op.Asset, op.Amount}, p.payment(rule.Payments, op)
+	case payload.ChangeTrust:
+		return effect{}, rule.ChangeTrust.decide(op)
+	case payload.SetOptions:
+		return effect{}, rule.SetOptions.decide(op)
+	case payload.SetTrustLineFlags:
+		return effect{}, rule.SetTrustLineFlags.decide(k.Public, op)
+	case payload.ManageData:
+		return effect{}, rule.ManageData.decide(op)
+	case payload.Clawback:
+		return effect{op.Asset, op.Amount}, rule.Clawback.decide(k.Public, op)
+	}
+	return effect{}, deny("transaction.operation", "operation %T is not known", op)
+}
+
+// destination denies what the whole policy denies, before any rule allows it.
+func (p *Policy) destination(rule string, allowed []Party, to protocol.AccountID) error {
+	if slices.Contains(p.file.DenyDestinations, to) {
+		return deny("deny_destinations", "%s gets nothing", to)
+	}
+	if !allows(allowed, to) {
+		return deny(rule, "destination %s is not allowed", to)
+	}
+	return nil
+}
+
+func (p *Policy) createAccount(r *CreateAccountRule, op payload.CreateAccount) error {
+	if r == nil {
+		return deny("transaction.operation", "create_account is not allowed")
+	}
+	if r.MaxStarting.over(op.Starting) {
+		return deny("transaction.create_account.max_starting_balance", "%s is over %s", payload.Decimal(op.Starting), r.MaxStarting)
+	}
+	return p.destination("transaction.create_account.destinations", r.Destinations, op.Destination)
+}
+
+func (p *Policy) payment(rules []PaymentRule, op payload.Payment) error {
+	if len(rules) == 0 {
+		return deny("transaction.operation", "payment is not allowed")
+	}
+	err := deny("transaction.payment.assets", "payment of %s is not allowed", op.Asset)
+	for _, r := range rules {
+		if !slices.Contains(r.Assets, op.Asset) {
+			continue
+		}
+		if err = p.destination("transaction.payment.destinations", r.Destinations, op.Destination); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (r *ChangeTrustRule) decide(op payload.ChangeTrust) error {
+	if r == nil {
+		return deny("transaction.operation", "change_trust is not allowed")
+	}
+	if !slices.Contains(r.Assets, op.Asset) {
+		return deny("transaction.change_trust.assets", "trust in %s is not allowed", op.Asset)
+	}
+	return nil
+}
+
+func (r *SetOptionsRule) decide(op payload.SetOptions) error {
+	if r == nil {
+		return deny("transaction.operation", "set_options is not allowed")
+	}
+	if op.Signer != nil {
+		return deny("transaction.set_options.signer", "signers can't be changed")
+	}
+	if err := names("transaction.set_options.set_flags", r.SetFlags, payload.AccountFlagNames(op.SetFlags)); err != nil {
+		return err
+	}
+	if err := names("transaction.set_options.clear_flags", r.ClearFlags, payload.AccountFlagNames(op.ClearFlags)); err != nil {
+		return err
+	}
+	if op.HomeDomain != nil && !slices.Contains(r.HomeDomains, *op.HomeDomain) {
+		return deny("transaction.set_options.home_domains", "home domain %q is not allowed", *op.HomeDomain)
+	}
+	weights := []struct {
+		rule    string
+		allowed []uint32
+		value   *uint32
+	}{{"master_weights", r.MasterWeights, op.MasterWeight}, {"low_thresholds", r.LowThresholds, op.LowThreshold},
+		{"medium_thresholds", r.MediumThresholds, op.MediumThreshold}, {"high_thresholds", r.HighThresholds, op.HighThreshold}}
+	for _, w := range weights {
+		if w.value != nil && !slices.Contains(w.allowed, *w.value) {
+			return deny("transaction.set_options."+w.rule, "%d is not allowed", *w.value)
+		}
+	}
+	return nil
+}
+
+func (r *SetTrustLineFlagsRule) decide(own protocol.AccountID, op payload.SetTrustLineFlags) error {
+	if r == nil {
+		return deny("transaction.operation", "set_trust_line_flags is not allowed")
+	}
+	if op.Asset.Issuer() != own || !slices.Contains(r.Assets, op.Asset) {
+		return deny("transaction.set_trust_line_flags.assets", "flags of %s are not allowed", op.Asset)
+	}
+	if !allows(r.Trustors, op.Trustor) {
+		return deny("transaction.set_trust_line_flags.trustors", "trustor %s is not allowed", op.Trustor)
+	}
+	if err := names("transaction.set_trust_line_flags.set", r.Set, payload.LineFlagNames(op.Set)); err != nil {
+		return err
+	}
+	return names("transaction.set_trust_line_flags.clear", r.Clear, payload.LineFlagNames(op.Clear))
+}
+
+func (r *ManageDataRule) decide(op payload.ManageData) error {
+	if r == nil {
+		return deny("transaction.operation", "manage_data is not allowed")
+	}
+	if !slices.Contains(r.Names, op.Name) {
+		return deny("transaction.manage_data.names", "data %q is not allowed", op.Name)
+	}
+	return nil
+}
+
+func (r *ClawbackRule) decide(own protocol.AccountID, op payload.Clawback) error {
+	if r == nil {
+		return deny("transaction.operation", "clawback is not allowed")
+	}
+	if op.Asset.Issuer() != own || !slices.Contains(r.Assets, op.Asset) {
+		return deny("transaction.clawback.assets", "clawback of %s is not allowed", op.Asset)
+	}
+	if !allows(r.From, op.From) {
+		return deny("transaction.clawback.from", "clawback from %s is not allowed", op.From)
+	}
+	return nil
+}
+
+func names(rule string, allowed, asked []string) error {
+	for _, name := range asked {
+		if !slices.Contains(allowed, name) {
+			return deny(rule, "flag %s is not allowed", name)
+		}
+	}
+	return nil
+}
+
+func (r *TransactionRule) validate() error {
+	switch {
+	case r.MaxFee.IsZero() || r.MaxFeePerDay.IsZero():
+		return errors.New("transaction needs max_fee and max_fee_per_day")
+	case r.MaxSeconds < 1 || r.MaxSeconds > int64(maxHorizon/time.Second):
+		return fmt.Errorf("transaction.max_seconds is %d", r.MaxSeconds)
+	case r.MaxOperations < 1 || r.MaxOperations > xdr.MaxOpsPerTx:
+		return fmt.Errorf("transaction.max_operations is %d", r.MaxOperations)
+	}
+	seen := map[protocol.Asset]bool{}
+	for _, l := range r.Limits {
+		if l.Asset.IsZero() || seen[l.Asset] || l.PerTransaction.IsZero() || l.PerDay.IsZero() {
+			return fmt.Errorf("transaction.limit of %s is there twice or not complete", l.Asset)
+		}
+		seen[l.Asset] = true
+	}
+	var errs []error
+	if c := r.CreateAccount; c != nil {
+		errs = append(errs, validParties("transaction.create_account.destinations", c.Destinations))
+		if c.MaxStarting.IsZero() {
+			errs = append(errs, errors.New("transaction.create_account needs max_starting_balance"))
+		}
+	}
+	for _, pay := range r.Payments {
+		errs = append(errs, validParties("transaction.payment.destinations", pay.Destinations), someAssets("payment", pay.Assets))
+	}
+	if c := r.ChangeTrust; c != nil {
+		errs = append(errs, someAssets("change_trust", c.Assets))
+	}
+	if s := r.SetOptions; s != nil {
+		errs = append(errs, accountFlags(s.SetFlags), accountFlags(s.ClearFlags))
+	}
+	if s := r.SetTrustLineFlags; s != nil {
+		errs = append(errs, validParties("transaction.set_trust_line_flags.trustors", s.Trustors),
+			someAssets("set_trust_line_flags", s.Assets), lineFlags(s.Set), lineFlags(s.Clear))
+	}
+	if m := r.ManageData; m != nil && len(m.Names) == 0 {
+		errs = append(errs, errors.New("transaction.manage_data.names is empty"))
+	}
+	if c := r.Clawback; c != nil {
+		errs = append(errs, validParties("transaction.clawback.from", c.From), someAssets("clawback", c.Assets))
+	}
+	return errors.Join(errs...)
+}
+
+func someAssets(section string, list []protocol.Asset) error {
+	if len(list) == 0 {
+		return fmt.Errorf("transaction.%s.assets is empty", section)
+	}
+	return nil
+}
+
+func accountFlags(list []string) error {
+	for _, name := range list {
+		if payload.AccountFlag(name) == 0 {
+			return fmt.Errorf("account flag %.40q does not exist", name)
+		}
+	}
+	return nil
+}
+
+func lineFlags(list []string) error {
+	for _, name := range list {
+		if payload.LineFlag(name) == 0 {
+			return fmt.Errorf("trustline flag %.40q does not exist", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package policy
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// maxDigits bounds the digits of a Quantity: far past any ledger's amounts, so that a day's sum can be written too.
+const maxDigits = 30
+
+// Quantity is an amount in a policy file: decimal text with at most seven decimals and no upper bound of the machine's.
+// The zero value is no quantity: a limit that was left out is an error and never zero or infinite.
+type Quantity struct{ stroops *big.Int }
+
+// ParseQuantity reads digits, optionally a point and one to seven digits.
+func ParseQuantity(s string) (Quantity, error) {
+	whole, frac, point := strings.Cut(s, ".")
+	digits := whole + frac + strings.Repeat("0", max(0, protocol.Decimals-len(frac)))
+	notDigit := func(r rune) bool { return r < '0' || r > '9' }
+	if whole == "" || point && frac == "" || len(frac) > protocol.Decimals || len(digits) > maxDigits ||
+		strings.ContainsFunc(digits, notDigit) {
+		return Quantity{}, fmt.Errorf("%w: quantity %.40q", ErrInvalid, s)
+	}
+	n, ok := new(big.Int).SetString(digits, 10)
+	if !ok {
+		return Quantity{}, fmt.Errorf("%w: quantity %.40q", ErrInvalid, s)
+	}
+	return Quantity{n}, nil
+}
+
+// IsZero reports whether q was never set. Nought is a quantity; toml leaves out what was never set.
+func (q Quantity) IsZero() bool { return q.stroops == nil }
+
+// String returns decimal notation with seven digits, "" for the zero value.
+func (q Quantity) String() string {
+	if q.stroops == nil {
+		return ""
+	}
+	return payload.Decimal(q.stroops)
+}
+
+// MarshalText returns decimal notation; the zero value is an error.
+func (q Quantity) MarshalText() ([]byte, error) {
+	if q.stroops == nil {
+		return nil, fmt.Errorf("%w: quantity that was not set", ErrInvalid)
+	}
+	return []byte(q.String()), nil
+}
+
+// UnmarshalText reads decimal notation.
+func (q *Quantity) UnmarshalText(b []byte) (err error) {
+	*q, err = ParseQuantity(string(b))
+	return err
+}
+
+// over reports whether n is more than q allows. A quantity that was never set allows nothing.
+func (q Quantity) over(n *big.Int) bool { return q.stroops == nil || n.Cmp(q.stroops) > 0 }
+
+// Party is one account, or any: an entry in a list of who may be at the other end. The zero value is nobody.
+type Party struct {
+	any bool
+	id  protocol.AccountID
+}
+
+// Anyone is the list that allows every account.
+func Anyone() []Party { return []Party{{any: true}} }
+
+// Only is the list of just these accounts.
+func Only(ids ...protocol.AccountID) []Party {
+	var list []Party
+	for _, id := range ids {
+		list = append(list, Party{id: id})
+	}
+	return list
+}
+
+// MarshalText returns "any" or the account.
+func (p Party) MarshalText() ([]byte, error) {
+	if p.any {
+		return []byte("any"), nil
+	}
+	return p.id.MarshalText()
+}
+
+// UnmarshalText reads "any" or an account.
+func (p *Party) UnmarshalText(b []byte) error {
+	if string(b) == "any" {
+		*p = Party{any: true}
+		return nil
+	}
+	*p = Party{}
+	return p.id.UnmarshalText(b)
+}
+
+func allows(list []Party, id protocol.AccountID) bool {
+	return slices.ContainsFunc(list, func(p Party) bool { return !id.IsZero() && (p.any || p.id == id) })
+}
+
+// validParties refuses an empty list, which allows nobody and so is a mistake, and "any" beside names, which would
+// read as if the names mattered.
+func validParties(name string, list []Party) error {
+	if len(list) == 0 {
+		return fmt.Errorf("%s is empty", name)
+	}
+	for _, p := range list {
+		if p.any && len(list) > 1 {
+			return fmt.Errorf("%s has any and others", name)
+		}
+	}
+	return nil
+}
