@@ -1,0 +1,163 @@
+package boot_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/cmd/internal/boot/devca"
+)
+
+type config struct {
+	Name string `toml:"name"`
+}
+
+func (c *config) Validate() error {
+	if c.Name == "" {
+		return errors.New("name is required")
+	}
+	return nil
+}
+
+func TestLoad(t *testing.T) {
+	tests := map[string]struct{ file, want string }{
+		"good":        {"name = 'x'\n", ""},
+		"unknown key": {"name = 'x'\nnmae = 'y'\n", "nmae"},
+		"invalid":     {"", "name is required"},
+		"syntax":      {"name = 'x'\nname\n", "line 2"},
+		"wrong type":  {"name = 7\n", "line 1"},
+		"too large":   {"name = 'x' #" + strings.Repeat("x", boot.MaxConfig), "larger than"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "c.toml")
+			if err := os.WriteFile(path, []byte(tt.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			err := boot.Load(path, &config{})
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSecretMustBePrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	if err := os.WriteFile(path, []byte(" value\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := boot.Secret(path); err == nil {
+		t.Error("a file that the group reads was taken")
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := boot.Secret(path); err != nil || s != "value" {
+		t.Errorf("got %q, %v", s, err)
+	}
+}
+
+func TestLoggerBlanksSecrets(t *testing.T) {
+	var buf bytes.Buffer
+	boot.Logger(&buf, "p").Info("x", "hsm_pin", "hidden1", "Token", "hidden2", "ledger", 7)
+	if s := buf.String(); strings.Contains(s, "hidden") || !strings.Contains(s, `"ledger":7`) {
+		t.Error(s)
+	}
+}
+
+// TestMutualTLS shows who gets in: only a client of our authority, with an expected name, by TLS 1.3.
+func TestMutualTLS(t *testing.T) {
+	ours, other := authority(t), authority(t)
+	server := material(t, ours, devca.Leaf{Name: "server", DNS: []string{"server.internal"}})
+	serverTLS, err := server.ServerConfig("client.internal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := boot.Listen("127.0.0.1:0", serverTLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, boot.PeerName(*r.TLS)) })
+	go func() { served <- boot.Serve(ctx, boot.Server(h, boot.Logger(io.Discard, "t")), l) }()
+	defer func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	ok := devca.Leaf{Name: "client", DNS: []string{"client.internal"}}
+	expired := ok
+	expired.Name, expired.NotAfter = "expired", time.Now().Add(-time.Minute)
+	tests := map[string]struct {
+		client boot.TLS
+		server string
+		change func(*tls.Config)
+		ok     bool
+	}{
+		"good":             {material(t, ours, ok), "server.internal", nil, true},
+		"other name":       {material(t, ours, devca.Leaf{Name: "c2", DNS: []string{"other.internal"}}), "server.internal", nil, false},
+		"no name":          {material(t, ours, devca.Leaf{Name: "c3"}), "server.internal", nil, false},
+		"other authority":  {mixed(material(t, other, ok), ours), "server.internal", nil, false},
+		"expired":          {material(t, ours, expired), "server.internal", nil, false},
+		"wrong server":     {material(t, ours, ok), "elsewhere.internal", nil, false},
+		"no certificate":   {material(t, ours, ok), "server.internal", func(c *tls.Config) { c.Certificates = nil }, false},
+		"old TLS":          {material(t, ours, ok), "server.internal", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }, false},
+		"untrusted server": {mixed(material(t, ours, ok), other), "server.internal", nil, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := tt.client.ClientConfig(tt.server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.change != nil {
+				tt.change(cfg)
+			}
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}}
+			defer client.CloseIdleConnections()
+			resp, err := client.Get("https://" + l.Addr().String())
+			if (err == nil) != tt.ok {
+				t.Fatalf("got %v, want success %v", err, tt.ok)
+			}
+			if err != nil {
+				return
+			}
+			defer resp.Body.Close()
+			if b, _ := io.ReadAll(resp.Body); string(b) != "client.internal" {
+				t.Errorf("server saw %q", b)
+			}
+		})
+	}
+}
+
+func authority(t *testing.T) *devca.CA {
+	t.Helper()
+	ca, err := devca.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func material(t *testing.T, ca *devca.CA, l devca.Leaf) boot.TLS {
+	t.Helper()
+	cert, key, err := ca.Issue(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return boot.TLS{Cert: cert, Key: key, CA: ca.CertFile()}
+}
+
+func mixed(m boot.TLS, ca *devca.CA) boot.TLS { m.CA = ca.CertFile(); return m }
