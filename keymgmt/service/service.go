@@ -1,3 +1,229 @@
 // Package service is the signer itself: it reads a request, asks the policy, writes down what it is about to do, signs
 // with a Keyring, verifies its own signature and writes that down too, before anyone gets it.
+//
+//	svc, err := service.Open(ctx, service.Config{DB: db, Policy: p, Keyring: keys, Log: log})
+//	signer := svc.For("gateway.diamante.internal") // a keymgmt.Signer for that client
+//
+// All state is in the signer's database, in schema signer (deploy/schema/signer). Its audit records are in the same
+// database; nothing sequences them into a tree yet, so checkpoints, which this service signs, never make work for a
+// sequencer that would ask for another checkpoint.
 package service
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/keymgmt/policy"
+)
+
+// The errors of Open besides keymgmt.ErrUnavailable. Each needs an operator.
+var (
+	// ErrRollback: the journal has seen a newer policy, or another file of the same version.
+	ErrRollback = errors.New("service: policy is older than the journal's")
+	// ErrOtherKey: the keyring's public key is not the one that the policy registers.
+	ErrOtherKey = errors.New("service: keyring holds another key than the policy registers")
+)
+
+// MaxInFlight bounds the requests that are worked on at once; others wait for their turn or their deadline.
+const MaxInFlight = 128
+
+// Config is what the signer is made of. Every field but Now is required.
+type Config struct {
+	DB      *audit.DB        // the signer's database
+	Policy  *policy.Policy   // the rules in force until the process ends
+	Keyring Keyring          // where the keys are
+	Log     *slog.Logger     // for what an operator must know beyond the answers
+	Now     func() time.Time // the clock; nil means the machine's
+}
+
+// Validate reports what is missing.
+func (c Config) Validate() error {
+	if c.DB == nil || c.Policy == nil || c.Keyring == nil || c.Log == nil {
+		return errors.New("service: Config needs DB, Policy, Keyring and Log")
+	}
+	return nil
+}
+
+// Service is the signer. It is safe for concurrent use.
+type Service struct {
+	cfg      Config
+	refusals refusals
+	refs     lanes         // one request at a time per key and ref
+	keys     lanes         // one admission at a time per key with limits
+	slots    chan struct{} // MaxInFlight of them
+
+	mu     sync.Mutex
+	broken map[keymgmt.KeyID]bool // keys whose signature did not verify; guarded by mu
+}
+
+// Open checks that the keyring holds exactly the keys that the policy registers and that the policy is not older than
+// any that was in force, and records the policy if it is new. It starts nothing.
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	for _, key := range cfg.Policy.Keys() {
+		public, err := cfg.Keyring.Public(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("service: public key of %s: %w", key, err)
+		}
+		if !cfg.Policy.Public(key).Equal(ed25519.PublicKey(public)) {
+			return nil, fmt.Errorf("%w: %s", ErrOtherKey, key)
+		}
+	}
+	if err := adopt(ctx, cfg.DB, cfg.Policy); err != nil {
+		return nil, err
+	}
+	return &Service{cfg: cfg, slots: make(chan struct{}, MaxInFlight), broken: map[keymgmt.KeyID]bool{}}, nil
+}
+
+// For returns the Signer of one client, who was authenticated by that name.
+func (s *Service) For(caller string) keymgmt.Signer { return client{s, caller} }
+
+type client struct {
+	service *Service
+	caller  string
+}
+
+// Sign implements keymgmt.Signer.
+func (c client) Sign(ctx context.Context, r keymgmt.Request) (keymgmt.Signature, error) {
+	s := c.service
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return keymgmt.Signature{}, ctx.Err()
+	}
+	sig, err := s.sign(ctx, c.caller, r)
+	if err == nil {
+		return sig, nil
+	}
+	if ctx.Err() != nil {
+		return keymgmt.Signature{}, ctx.Err()
+	}
+	if refused(err) {
+		if again := s.refuse(ctx, c.caller, r, err); again != nil {
+			return keymgmt.Signature{}, unavailable(again)
+		}
+		return keymgmt.Signature{}, err
+	}
+	return keymgmt.Signature{}, unavailable(err)
+}
+
+// sign is the whole procedure. A crash after any step is made good by asking again with the same Ref and Body, which
+// goes through the same steps and finds what is already there.
+func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (keymgmt.Signature, error) {
+	// 1. Authenticate: to whom a key is not open, it does not exist.
+	if !s.knows(caller) {
+		return keymgmt.Signature{}, keymgmt.ErrUnknownKey
+	}
+	// 2. Validate the shape of the request.
+	if err := r.Validate(); err != nil {
+		return keymgmt.Signature{}, err
+	}
+	if !s.cfg.Policy.Knows(caller, r.Key) {
+		return keymgmt.Signature{}, fmt.Errorf("%w: %s", keymgmt.ErrUnknownKey, r.Key)
+	}
+	if s.isBroken(r.Key) {
+		return keymgmt.Signature{}, fmt.Errorf("%w: key %s is stopped: a signature of it did not verify", keymgmt.ErrUnavailable, r.Key)
+	}
+	// 3. Whoever asks for the same thing at the same time waits here and finds the answer in the journal.
+	leave, err := s.refs.enter(ctx, r.Key.String()+" "+r.Ref)
+	if err != nil {
+		return keymgmt.Signature{}, err
+	}
+	defer leave()
+	// 4. Read what is asked. That it can't be read is told below, if the journal does not know the Ref.
+	meaning, unreadable := payload.Decode(r.Kind, r.Body)
+	// 5. In one transaction: look in the journal, ask the policy, reserve the limits, raise the high-water mark and
+	// write down the intent.
+	a, err := s.admit(ctx, asked{caller: caller, request: r, meaning: meaning, unreadable: unreadable})
+	if err != nil || a.stored != nil {
+		return a.signature(), err
+	}
+	// 6. The key signs what was approved.
+	raw, err := s.cfg.Keyring.Sign(ctx, a.approval)
+	if err != nil {
+		return keymgmt.Signature{}, fmt.Errorf("sign: %w", err)
+	}
+	// 7. Nobody sees a signature that does not verify: a stale handle or a faulty device may have used another key.
+	public := s.cfg.Policy.Public(r.Key)
+	if len(raw) != ed25519.SignatureSize || !ed25519.Verify(public, meaning.Message(), raw) {
+		return keymgmt.Signature{}, s.stop(ctx, caller, r)
+	}
+	// 8. Journal the signature; if the journal has one already, that one is the answer.
+	return s.keep(ctx, asked{caller: caller, request: r, meaning: meaning}, keymgmt.Signature{Public: public, Bytes: raw})
+}
+
+func (s *Service) knows(caller string) bool {
+	for _, key := range s.cfg.Policy.Keys() {
+		if s.cfg.Policy.Knows(caller, key) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Service) isBroken(key keymgmt.KeyID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken[key]
+}
+
+// stop takes a key out of use until an operator has looked at its keyring and started the signer again.
+func (s *Service) stop(ctx context.Context, caller string, r keymgmt.Request) error {
+	s.mu.Lock()
+	s.broken[r.Key] = true
+	s.mu.Unlock()
+	s.cfg.Log.Error("signature does not verify; key stopped", "key", r.Key.String(), "ref", r.Ref)
+	err := audit.Do(ctx, s.cfg.DB, actor(caller), func(ctx context.Context, tx *audit.Tx) error {
+		_, err := tx.Record(ctx, audit.Event{Action: "key.stopped", Subject: r.Key.String(),
+			Data: map[string]any{"ref": r.Ref, "reason": "signature does not verify"}})
+		return err
+	})
+	return errors.Join(fmt.Errorf("%w: signature of key %s does not verify; the key is stopped", keymgmt.ErrUnavailable, r.Key), err)
+}
+
+// Health says which parts work: "journal" (the database takes writes), "keyring", and "keys" (none is stopped). A nil
+// error is good.
+func (s *Service) Health(ctx context.Context) map[string]error {
+	s.mu.Lock()
+	stopped := len(s.broken)
+	s.mu.Unlock()
+	parts := map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": nil}
+	if stopped > 0 {
+		parts["keys"] = fmt.Errorf("%w: %d keys are stopped", keymgmt.ErrUnavailable, stopped)
+	}
+	return parts
+}
+
+// refused reports whether err is a final answer.
+func refused(err error) bool {
+	for _, final := range []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrRefUsed} {
+		if errors.Is(err, final) {
+			return true
+		}
+	}
+	return false
+}
+
+// unavailable makes every failure that is not an answer the one error that says: ask again.
+func unavailable(err error) error {
+	if errors.Is(err, keymgmt.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %v", keymgmt.ErrUnavailable, err)
+}
+
+func actor(caller string) audit.Actor { return audit.Actor{Kind: "worker", Name: caller} }

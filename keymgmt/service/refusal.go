@@ -1,0 +1,117 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/policy"
+)
+
+// Bounds of what goes into an audit record.
+const (
+	maxReason   = 512 // bytes of an error
+	maxCaller   = 253 // bytes of a client's name
+	maxWords    = 40  // lines
+	maxWordSize = 512 // bytes of a line
+)
+
+// MaxRefusals bounds the records of refusals a minute, for each pair of known client and known key; all unknown ones
+// count as one. A broken or hostile client can thus neither fill the log nor hide another's refusals in the noise. How
+// many were left out is in the next record.
+const MaxRefusals = 30
+
+// refusals counts. The zero value is ready.
+type refusals struct {
+	mu sync.Mutex
+	m  map[string]*refusalCount // guarded by mu; one entry per pair that the policy knows, and one for the rest
+}
+
+type refusalCount struct {
+	minute  time.Time
+	records int
+	left    int // refusals that got no record since the last one that did
+}
+
+// take reports whether a refusal may be recorded, and how many were not since the last one.
+func (r *refusals) take(name string, now time.Time) (ok bool, left int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.m == nil {
+		r.m = map[string]*refusalCount{}
+	}
+	c := r.m[name]
+	if c == nil {
+		c = new(refusalCount)
+		r.m[name] = c
+	}
+	if minute := now.Truncate(time.Minute); !minute.Equal(c.minute) {
+		c.minute, c.records = minute, 0
+	}
+	if c.records == MaxRefusals {
+		c.left++
+		return false, 0
+	}
+	left, c.left = c.left, 0
+	c.records++
+	return true, left
+}
+
+// refuse records that a request was refused. The caller gets his refusal only once that is on record.
+func (s *Service) refuse(ctx context.Context, caller string, r keymgmt.Request, why error) error {
+	bucket := "unknown"
+	if s.knows(caller) {
+		bucket = caller
+	}
+	if s.cfg.Policy.Knows(caller, r.Key) {
+		bucket += " " + r.Key.String()
+	}
+	ok, left := s.refusals.take(bucket, s.cfg.Now())
+	if !ok {
+		return nil
+	}
+	data := map[string]any{"caller": cut(caller, maxCaller), "sha256": digest(r.Body), "reason": cut(why.Error(), maxReason)}
+	if r.Validate() == nil {
+		data["ref"], data["kind"] = r.Ref, r.Kind.String()
+	}
+	var denial *policy.Denial
+	if errors.As(why, &denial) {
+		data["rule"] = denial.Rule
+	}
+	if left > 0 {
+		data["left_out"] = left
+	}
+	key := "none"
+	if !r.Key.IsZero() {
+		key = r.Key.String()
+	}
+	return audit.Do(ctx, s.cfg.DB, actor(cut(cmp.Or(caller, "unknown"), maxCaller)), func(ctx context.Context, tx *audit.Tx) error {
+		_, err := tx.Record(ctx, audit.Event{Action: "signature.refused", Subject: key, Data: data})
+		return err
+	})
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func cut(s string, limit int) string { return s[:min(len(s), limit)] }
+
+// bounded keeps a record under audit.MaxRecord: a hundred operations of a batch are told by the body's hash.
+func bounded(words []string) []string {
+	var list []string
+	for _, w := range words[:min(len(words), maxWords)] {
+		list = append(list, cut(w, maxWordSize))
+	}
+	if len(words) > maxWords {
+		list = append(list, "and more")
+	}
+	return list
+}
