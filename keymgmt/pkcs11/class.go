@@ -76,7 +76,7 @@ func classify(err error) class {
 		return classFatal
 	case errors.Is(err, errLoggedOut), errors.Is(err, errMismatch):
 		return classLogin
-	case errors.Is(err, ErrToken):
+	case errors.Is(err, ErrToken), errors.Is(err, errVanished):
 		return classDevice
 	case errors.Is(err, ErrPIN):
 		return classPIN

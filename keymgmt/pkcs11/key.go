@@ -50,16 +50,9 @@ func (k *Keyring) find(e *epoch, s session, id keymgmt.KeyID) (key, error) {
 	}
 	found, err := k.lookUp(e, s, id)
 	if err != nil {
-		return key{}, err
+		return key{}, k.vanished(id, err)
 	}
-	k.mu.Lock()
-	before, seen := k.known[id]
-	k.known[id] = found.public
-	if seen && before != found.public {
-		k.known[id] = before
-	}
-	k.mu.Unlock()
-	if seen && before != found.public {
+	if !k.recognise(id, found.public) {
 		return key{}, refusal(id, errors.New("another key has its label now"))
 	}
 	e.mu.Lock()
@@ -67,6 +60,37 @@ func (k *Keyring) find(e *epoch, s session, id keymgmt.KeyID) (key, error) {
 	e.keys[id] = found
 	return found, nil
 }
+
+// recognise reports whether public is what id meant when it was seen first.
+func (k *Keyring) recognise(id keymgmt.KeyID, public [ed25519.PublicKeySize]byte) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if before, seen := k.known[id]; seen && before != public {
+		return false
+	}
+	k.known[id] = public
+	delete(k.lost, id)
+	return true
+}
+
+// vanished reads the absence of a key that was there before as a device that lost its mind, once: a token that goes and
+// comes back can look whole and be empty until the library is restarted. Absent after that, too, it was deleted.
+func (k *Keyring) vanished(id keymgmt.KeyID, err error) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, seen := k.known[id]; !seen || k.lost[id] || !errors.Is(err, errIncomplete) {
+		return err
+	}
+	k.lost[id] = true
+	return fmt.Errorf("%w: %s", errVanished, id)
+}
+
+var (
+	// errIncomplete: not exactly one private and one public object.
+	errIncomplete = errors.New("pkcs11: need exactly one private and one public object of the label")
+	// errVanished: a key that was there is not, and the token does not say why.
+	errVanished = errors.New("pkcs11: a key has vanished")
+)
 
 func refusal(id keymgmt.KeyID, why error) error {
 	return fmt.Errorf("%w: %w: %s: %w", keymgmt.ErrUnknownKey, ErrKeyRefused, id, why)
@@ -89,9 +113,9 @@ func (k *Keyring) lookUp(e *epoch, s session, id keymgmt.KeyID) (key, error) {
 	}
 	switch {
 	case len(private) == 0 && len(public) == 0:
-		return key{}, fmt.Errorf("%w: %s", keymgmt.ErrUnknownKey, id)
+		return key{}, fmt.Errorf("%w: %s: %w", keymgmt.ErrUnknownKey, id, errIncomplete)
 	case len(private) != 1 || len(public) != 1:
-		return key{}, refusal(id, errors.New("need exactly one private and one public object of the label"))
+		return key{}, refusal(id, errIncomplete)
 	}
 	if err := k.lib.guarded(s, private[0]); err != nil {
 		return key{}, because(id, err)

@@ -101,6 +101,7 @@ type Keyring struct {
 	breaker breaker
 	known   map[keymgmt.KeyID][ed25519.PublicKeySize]byte // public keys seen, for the life of the process
 	frozen  map[keymgmt.KeyID]bool                        // keys whose signatures did not verify twice in a row
+	lost    map[keymgmt.KeyID]bool                        // known keys that were absent at the last look
 	stats   Stats
 
 	generating sync.Mutex // one at a time, so that two cannot both find a label free
@@ -117,7 +118,7 @@ func Open(cfg Config) (*Keyring, error) {
 		return nil, err
 	}
 	return &Keyring{cfg: cfg, lib: lib, seats: make(chan struct{}, cfg.MaxSessions),
-		known: map[keymgmt.KeyID][ed25519.PublicKeySize]byte{}, frozen: map[keymgmt.KeyID]bool{}}, nil
+		known: map[keymgmt.KeyID][ed25519.PublicKeySize]byte{}, frozen: map[keymgmt.KeyID]bool{}, lost: map[keymgmt.KeyID]bool{}}, nil
 }
 
 // Close logs out and releases the library. It waits for calls in flight.
