@@ -13,6 +13,8 @@ import (
 
 func base64Std(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
+func base64URL(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
 func TestConformance(t *testing.T) {
 	keytest.TestSigner(t, func(t *testing.T) keytest.SignerFixture {
 		r := newRig(t)
