@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -35,6 +34,7 @@ const (
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
+	writeTimeout      = 60 * time.Second
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 16 << 10
 	shutdownTimeout   = 10 * time.Second
@@ -79,61 +79,11 @@ func Load(path string, cfg Validator) error {
 	return nil
 }
 
-// Secret reads a secret from a file that only its owner can read, without surrounding blanks.
-func Secret(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("secret: %s has mode %04o; only its owner may read it", path, info.Mode().Perm())
-	}
-	raw, err := readBounded(path, MaxSecret)
-	if err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	s := strings.TrimSpace(string(raw))
-	if s == "" {
-		return "", fmt.Errorf("secret: %s is empty", path)
-	}
-	return s, nil
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(raw)) > limit {
-		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
-	}
-	return raw, err
-}
-
-// secretWords are parts of attribute names whose values never reach a log.
-var secretWords = []string{"pin", "secret", "password", "token", "seed", "private", "authorization"}
-
-// Logger writes JSON lines to w, with the program's name. Attributes whose names say that they hold a secret are
-// blanked: the last guard, not the first.
-func Logger(w io.Writer, program string) *slog.Logger {
-	redact := func(_ []string, a slog.Attr) slog.Attr {
-		name := strings.ToLower(a.Key)
-		for _, word := range secretWords {
-			if name == word || strings.HasSuffix(name, "_"+word) || strings.HasSuffix(name, "-"+word) {
-				return slog.String(a.Key, "redacted")
-			}
-		}
-		return a
-	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: redact})).With("program", program)
-}
-
-// Server makes an HTTP server with every limit set. Streaming handlers lift the write deadline for themselves.
+// Server makes an HTTP server with every limit set. Streaming handlers move their write deadline for
+// themselves.
 func Server(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -72,6 +73,62 @@ func TestLoggerBlanksSecrets(t *testing.T) {
 	boot.Logger(&buf, "p").Info("x", "hsm_pin", "hidden1", "Token", "hidden2", "ledger", 7)
 	if s := buf.String(); strings.Contains(s, "hidden") || !strings.Contains(s, `"ledger":7`) {
 		t.Error(s)
+	}
+}
+
+// What looks like a secret is blanked wherever it stands, and what does not is left alone.
+func TestLoggerBlanksShapes(t *testing.T) {
+	seed := "S" + strings.Repeat("A", 55)
+	account := "G" + strings.Repeat("A", 55)
+	token := "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJHQUJDIn0.c2lnbmF0dXJl"
+	tests := map[string]struct {
+		value any
+		gone  string
+	}{
+		"seed in text":          {"key " + seed + ".", seed},
+		"seed in an error":      {fmt.Errorf("parse: %w", errors.New(seed)), seed},
+		"seed in a list":        {[]string{"a", seed}, seed},
+		"token":                 {"got " + token, "c2lnbmF0dXJl"},
+		"bearer":                {"Bearer 0123456789abcdef", "0123456789abcdef"},
+		"password in a URL":     {"postgres://user:hunter2@host/db", "hunter2"},
+		"password in a string":  {"host=x password=hunter2 dbname=y", "hunter2"},
+		"private key":           {"-----BEGIN EC " + "PRIVATE KEY-----\nMHcCAQEE\n", "MHcCAQEE"},
+		"bytes":                 {[]byte("hunter2"), "aHVudGVyMg"},
+		"account is no secret":  {account, ""},
+		"a hash is no secret":   {strings.Repeat("0af1", 16), ""},
+		"an address is allowed": {"https://host:8443/path@x", ""},
+	}
+	for name, tt := range tests {
+		var buf bytes.Buffer
+		boot.Logger(&buf, "p").Info("x", "value", tt.value)
+		boot.Logger(&buf, "p").With("value", tt.value).WithGroup("g").Info("x", "value", tt.value)
+		if s := buf.String(); tt.gone != "" && strings.Contains(s, tt.gone) || tt.gone == "" && strings.Contains(s, "redacted") {
+			t.Errorf("%s: %s", name, s)
+		}
+	}
+	var buf bytes.Buffer
+	boot.Logger(&buf, "p").Info("message with " + seed)
+	if strings.Contains(buf.String(), seed) {
+		t.Error(buf.String())
+	}
+}
+
+func TestSecretRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"empty": "", "blank": " \n", "large": strings.Repeat("x", boot.MaxSecret+1)} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := boot.SecretBytes(path); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := boot.Secret(dir); err == nil {
+		t.Error("a folder was taken")
+	}
+	if _, err := boot.Secret(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing: %v", err)
 	}
 }
 
