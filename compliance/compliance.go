@@ -125,10 +125,10 @@ type Reason string
 
 // The reasons of this version.
 const (
-	NotEnrolled Reason = "not_enrolled" // the subject is no customer
-	Frozen      Reason = "frozen"       // the subject is frozen
-	OverLimit   Reason = "over_limit"   // more than one movement of this kind may be
-	NoLimit     Reason = "no_limit"     // no limit is configured for this kind and currency, so nothing is allowed
+	ReasonNotEnrolled Reason = "not_enrolled" // the subject is no customer
+	ReasonFrozen      Reason = "frozen"       // the subject is frozen
+	ReasonOverLimit   Reason = "over_limit"   // more than one movement of this kind may be
+	ReasonNoLimit     Reason = "no_limit"     // no limit is configured for this kind and currency, so nothing is allowed
 )
 
 // Refusal is the error of a movement that is held. errors.Is(err, ErrRefused) holds for it.
@@ -231,23 +231,23 @@ func (g *Gate) judge(ctx context.Context, tx *audit.Tx, m Movement) (Reason, err
 		customer, err := CustomerByAccount(ctx, tx, m.Subject)
 		switch {
 		case errors.Is(err, ErrUnknownCustomer):
-			return NotEnrolled, nil
+			return ReasonNotEnrolled, nil
 		case err != nil:
 			return "", err
-		case customer.Status != Active:
-			return Frozen, nil
+		case customer.Status != StatusActive:
+			return ReasonFrozen, nil
 		}
 	}
 	most, ok := g.limits[limitKey{m.Kind, m.Amount.Currency()}]
 	if !ok {
-		return NoLimit, nil
+		return ReasonNoLimit, nil
 	}
 	cmp, err := m.Amount.Cmp(most)
 	if err != nil {
 		return "", fmt.Errorf("compliance: limit: %w", err)
 	}
 	if cmp > 0 {
-		return OverLimit, nil
+		return ReasonOverLimit, nil
 	}
 	return "", nil
 }

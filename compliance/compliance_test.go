@@ -53,18 +53,18 @@ func open(t *testing.T) *audit.DB {
 
 func TestGate(t *testing.T) {
 	ctx, db := context.Background(), open(t)
-	gate, err := compliance.NewGate(compliance.Config{Limits: []compliance.Limit{{Kind: compliance.Deposit, Max: usd(t, "1000")}}})
+	gate, err := compliance.NewGate(compliance.Config{Limits: []compliance.Limit{{Kind: compliance.Deposit, Currency: usd(t, "1").Currency(), Max: "1000"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	known, frozen, stranger := account(t), account(t), account(t)
 	err = audit.Do(ctx, db, partner, func(ctx context.Context, tx *audit.Tx) error {
 		for i, a := range []protocol.AccountID{known, frozen} {
-			if _, err := compliance.Enrol(ctx, tx, compliance.Customer{Account: a, Partner: "p", External: string(rune('a' + i))}); err != nil {
+			if _, _, err := compliance.Enrol(ctx, tx, compliance.Customer{Account: a, Partner: "p", Ref: string(rune('a' + i))}); err != nil {
 				return err
 			}
 		}
-		return compliance.SetStatus(ctx, tx, frozen, compliance.Frozen, "test")
+		return compliance.SetStatus(ctx, tx, frozen, compliance.StatusFrozen, "test")
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -72,37 +72,36 @@ func TestGate(t *testing.T) {
 	tests := []struct {
 		name   string
 		m      compliance.Movement
-		reason string
+		reason compliance.Reason
 	}{
 		{"customer", compliance.Movement{Ref: "d/1", Kind: compliance.Deposit, Subject: known, Amount: usd(t, "1000")}, ""},
-		{"over limit", compliance.Movement{Ref: "d/2", Kind: compliance.Deposit, Subject: known, Amount: usd(t, "1000.0000001")}, "over-limit"},
-		{"limit is per kind", compliance.Movement{Ref: "w/1", Kind: compliance.Withdrawal, Subject: known, Amount: usd(t, "2000")}, ""},
-		{"frozen", compliance.Movement{Ref: "d/3", Kind: compliance.Deposit, Subject: frozen, Amount: usd(t, "1")}, "frozen"},
-		{"stranger", compliance.Movement{Ref: "w/2", Kind: compliance.Withdrawal, Subject: stranger, Amount: usd(t, "1")}, "not-enrolled"},
+		{"over limit", compliance.Movement{Ref: "d/2", Kind: compliance.Deposit, Subject: known, Amount: usd(t, "1000.0000001")}, compliance.ReasonOverLimit},
+		{"no limit, no movement", compliance.Movement{Ref: "w/1", Kind: compliance.Withdrawal, Subject: known, Amount: usd(t, "2")}, compliance.ReasonNoLimit},
+		{"frozen", compliance.Movement{Ref: "d/3", Kind: compliance.Deposit, Subject: frozen, Amount: usd(t, "1")}, compliance.ReasonFrozen},
+		{"stranger", compliance.Movement{Ref: "w/2", Kind: compliance.Withdrawal, Subject: stranger, Amount: usd(t, "1")}, compliance.ReasonNotEnrolled},
 		{"receipt", compliance.Movement{Ref: "r/1", Kind: compliance.Receipt, Amount: usd(t, "99999")}, ""},
-		{"the same again", compliance.Movement{Ref: "d/2", Kind: compliance.Deposit, Subject: known, Amount: usd(t, "1000.0000001")}, "over-limit"},
+		{"the same again", compliance.Movement{Ref: "d/2", Kind: compliance.Deposit, Subject: known, Amount: usd(t, "1000.0000001")}, compliance.ReasonOverLimit},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var c *compliance.Clearance
-			err := audit.Do(ctx, db, partner, func(ctx context.Context, tx *audit.Tx) (err error) {
-				c, err = gate.Check(ctx, tx, tt.m)
+			err := audit.Do(ctx, db, partner, func(ctx context.Context, tx *audit.Tx) error {
+				c, err := gate.Check(ctx, tx, tt.m)
 				var refusal *compliance.Refusal
-				if errors.As(err, &refusal) && refusal.Reason == tt.reason {
-					_, err = tx.Record(ctx, audit.Event{Action: "movement.held", Subject: tt.m.Ref})
-				} else if tt.reason != "" {
-					t.Errorf("got %v, want a refusal for %s", err, tt.reason)
+				if errors.As(err, &refusal) != (tt.reason != "") || refusal != nil && refusal.Reason != tt.reason {
+					t.Errorf("got %v, want reason %q", err, tt.reason)
 				}
+				if (c != nil) != (tt.reason == "") {
+					t.Errorf("clearance %v", c)
+				}
+				if c != nil && (c.Spend("other", tt.m.Amount) == nil || c.Spend(tt.m.Ref, usd(t, "7")) == nil ||
+					c.Spend(tt.m.Ref, tt.m.Amount) != nil || c.Spend(tt.m.Ref, tt.m.Amount) == nil) {
+					t.Error("a clearance must cover its own movement, once")
+				}
+				_, err = tx.Record(ctx, audit.Event{Action: "test.done", Subject: tt.name})
 				return err
 			})
 			if err != nil {
 				t.Fatal(err)
-			}
-			if (c != nil) != (tt.reason == "") {
-				t.Fatalf("clearance %v", c)
-			}
-			if c != nil && (c.Spend("other", tt.m.Amount) == nil || c.Spend(tt.m.Ref, tt.m.Amount) != nil || c.Spend(tt.m.Ref, tt.m.Amount) == nil) {
-				t.Error("a clearance must cover its own movement, once")
 			}
 		})
 	}
@@ -149,7 +148,7 @@ func TestOneRefOneMovement(t *testing.T) {
 	if err := check("1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := check("2"); !errors.Is(err, compliance.ErrSpent) {
+	if err := check("2"); !errors.Is(err, compliance.ErrRefUsed) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -162,15 +161,15 @@ func TestEnrolment(t *testing.T) {
 		c    compliance.Customer
 		want error
 	}{
-		{"new", compliance.Customer{Account: a, Partner: "p", External: "1"}, nil},
-		{"other id", compliance.Customer{Account: a, Partner: "p", External: "2"}, compliance.ErrEnrolled},
-		{"other partner", compliance.Customer{Account: a, Partner: "q", External: "1"}, compliance.ErrEnrolled},
-		{"id taken", compliance.Customer{Account: b, Partner: "p", External: "1"}, compliance.ErrEnrolled},
-		{"no id", compliance.Customer{Account: b, Partner: "p"}, compliance.ErrInvalidCustomer},
+		{"new", compliance.Customer{Account: a, Partner: "p", Ref: "1"}, nil},
+		{"other id", compliance.Customer{Account: a, Partner: "p", Ref: "2"}, compliance.ErrEnrolled},
+		{"other partner", compliance.Customer{Account: a, Partner: "q", Ref: "1"}, compliance.ErrEnrolled},
+		{"id taken", compliance.Customer{Account: b, Partner: "p", Ref: "1"}, compliance.ErrEnrolled},
+		{"no id", compliance.Customer{Account: b, Partner: "p"}, compliance.ErrInvalid},
 	}
 	for _, tt := range tests {
 		err := audit.Do(ctx, db, partner, func(ctx context.Context, tx *audit.Tx) error {
-			_, err := compliance.Enrol(ctx, tx, tt.c)
+			_, _, err := compliance.Enrol(ctx, tx, tt.c)
 			return err
 		})
 		if !errors.Is(err, tt.want) {

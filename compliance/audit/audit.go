@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -116,6 +117,7 @@ type Tx struct {
 	tx      pgx.Tx
 	actor   Actor
 	records int
+	ended   atomic.Bool // set when the attempt is over, whatever came of it
 }
 
 // Exec runs one statement.
@@ -137,6 +139,9 @@ func (t *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 func (t *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return t.tx.SendBatch(ctx, b)
 }
+
+// Ended reports whether the transaction is over, committed or not: a token given in it is worth nothing any more.
+func (t *Tx) Ended() bool { return t.ended.Load() }
 
 // Actor returns who causes this transaction.
 func (t *Tx) Actor() Actor { return t.actor }
@@ -180,6 +185,7 @@ func attempt(ctx context.Context, db *DB, actor Actor, fn func(ctx context.Conte
 	defer cancel()
 	defer func() { _ = pgtx.Rollback(settle) }() // does nothing after a commit; a broken connection rolls back by itself
 	tx := &Tx{tx: pgtx, actor: actor}
+	defer tx.ended.Store(true)
 	if err := fn(ctx, tx); err != nil {
 		return err
 	}
