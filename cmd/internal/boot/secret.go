@@ -47,6 +47,9 @@ func SecretBytes(path string) ([]byte, error) {
 	return secret, nil
 }
 
+// ReadFile reads a file of at most limit bytes.
+func ReadFile(path string, limit int64) ([]byte, error) { return readBounded(path, limit) }
+
 func readBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

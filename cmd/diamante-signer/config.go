@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/keymgmt/pkcs11"
+	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
+	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// Config is the signer's configuration file. Paths are absolute; secrets are paths.
+type Config struct {
+	// Listen is the address to serve on, host and port.
+	Listen string `toml:"listen"`
+	// AllowedClients are the first DNS names of the client certificates that may connect at all. What each may sign is
+	// the policy's business.
+	AllowedClients []string `toml:"allowed_clients"`
+	// TLS is the signer's certificate and key, and the authority of its clients.
+	TLS boot.TLS `toml:"tls"`
+	// PKCS11 is where the keys are.
+	PKCS11 HSM `toml:"pkcs11"`
+	// Database is where the journal is.
+	Database Database `toml:"database"`
+	// Policy is what may be signed.
+	Policy Policy `toml:"policy"`
+}
+
+// HSM names a token.
+type HSM struct {
+	Module      string `toml:"module"`       // the vendor's PKCS#11 library
+	TokenLabel  string `toml:"token_label"`  // of the one token to use
+	TokenSerial string `toml:"token_serial"` // needed when several tokens have the label. Optional
+	PINFile     string `toml:"pin_file"`     // the user's PIN; mode 0600
+	MaxSessions int    `toml:"max_sessions"` // signatures in the making at once; the token must allow two more sessions
+	SoftHSMConf string `toml:"softhsm_conf"` // SoftHSM's configuration file. Optional, for SoftHSM only
+}
+
+// Database is the signer's own: the gateway's role has no rights on it.
+type Database struct {
+	URLFile        string `toml:"url_file"`        // a file with the connection string, which holds a password; mode 0600
+	MaxConnections int32  `toml:"max_connections"` // for writing, and as many for reading
+}
+
+// Policy names the signed rules.
+type Policy struct {
+	File      string             `toml:"file"`      // the rules
+	Signature string             `toml:"signature"` // the officer's detached signature
+	Officer   protocol.AccountID `toml:"officer"`   // the policy officer's public key, in the notation of accounts
+}
+
+// Validate checks the shape; what the paths name is read by the commands that need it, so that a token can be made
+// before there is a policy.
+func (c *Config) Validate() error {
+	if c.Listen == "" {
+		return errors.New("listen is required")
+	}
+	if len(c.AllowedClients) == 0 || slices.Contains(c.AllowedClients, "") {
+		return errors.New("allowed_clients needs the names of the clients") // none would mean anyone
+	}
+	if err := c.TLS.Validate(); err != nil {
+		return err
+	}
+	if c.Policy.Officer.IsZero() {
+		return errors.New("policy.officer is required")
+	}
+	if c.Database.MaxConnections < 1 || c.Database.MaxConnections > maxConnections {
+		return fmt.Errorf("database.max_connections must be 1 to %d", maxConnections)
+	}
+	for name, path := range map[string]string{"tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key, "tls.ca": c.TLS.CA,
+		"pkcs11.pin_file": c.PKCS11.PINFile, "database.url_file": c.Database.URLFile,
+		"policy.file": c.Policy.File, "policy.signature": c.Policy.Signature} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("%s %q must be an absolute path", name, path)
+		}
+	}
+	if c.PKCS11.SoftHSMConf != "" && !filepath.IsAbs(c.PKCS11.SoftHSMConf) {
+		return errors.New("pkcs11.softhsm_conf must be an absolute path")
+	}
+	return c.PKCS11.keyring(false).Validate()
+}
+
+const maxConnections = 100
+
+// keyring is the configuration of the keyring. The PIN is read anew for each login, so that it is in memory only then.
+func (h HSM) keyring(retryPIN bool) pkcs11.Config {
+	return pkcs11.Config{Module: h.Module, TokenLabel: h.TokenLabel, TokenSerial: h.TokenSerial, MaxSessions: h.MaxSessions,
+		PIN: func() ([]byte, error) { return boot.SecretBytes(h.PINFile) }, RetryPIN: retryPIN}
+}
+
+// environment tells SoftHSM where its configuration is. The library looks nowhere else.
+func (h HSM) environment() error {
+	if h.SoftHSMConf == "" {
+		return nil
+	}
+	if _, err := os.Stat(h.SoftHSMConf); err != nil {
+		return fmt.Errorf("pkcs11.softhsm_conf: %w", err)
+	}
+	return os.Setenv(softhsm.Env, h.SoftHSMConf)
+}
+
+func (h HSM) open(retryPIN bool) (*pkcs11.Keyring, error) {
+	if err := h.environment(); err != nil {
+		return nil, err
+	}
+	return pkcs11.Open(h.keyring(retryPIN))
+}
+
+// load reads the policy and checks the officer's signature.
+func (p Policy) load() (*policy.Policy, error) {
+	file, err := boot.ReadFile(p.File, policy.MaxFile)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	signature, err := boot.ReadFile(p.Signature, maxSignature)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	return policy.Load(file, signature, p.Officer.Key())
+}
+
+// maxSignature bounds the file with the officer's signature, in bytes.
+const maxSignature = 1 << 10
+
+// checkConfig reads everything that the configuration names, and loads the library, but does not talk to the token: a
+// check must not use up a try of the PIN.
+func checkConfig(_ context.Context, cfg *Config, _ options, stdout io.Writer) error {
+	rules, err := cfg.Policy.load()
+	if err != nil {
+		return err
+	}
+	if _, err := cfg.TLS.ServerConfig(cfg.AllowedClients...); err != nil {
+		return err
+	}
+	for _, path := range []string{cfg.PKCS11.PINFile, cfg.Database.URLFile} {
+		secret, err := boot.SecretBytes(path)
+		clear(secret)
+		if err != nil {
+			return err
+		}
+	}
+	ring, err := cfg.PKCS11.open(false)
+	if err != nil {
+		return err
+	}
+	if err := ring.Close(); err != nil {
+		return err
+	}
+	if err := callersAllowed(cfg, rules); err != nil {
+		return err
+	}
+	hash := rules.Hash()
+	_, err = fmt.Fprintf(stdout, "configuration is good\npolicy version %d, sha256 %x, %d keys\n", rules.Version(), hash, len(rules.Keys()))
+	return err
+}
+
+// callersAllowed finds clients that the policy knows and the listener would turn away.
+func callersAllowed(cfg *Config, rules *policy.Policy) error {
+	for _, caller := range rules.Callers() {
+		if !slices.Contains(cfg.AllowedClients, caller) {
+			return fmt.Errorf("the policy lets %q sign, but allowed_clients does not let it connect", caller)
+		}
+	}
+	return nil
+}

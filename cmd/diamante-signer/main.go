@@ -1,0 +1,111 @@
+// Command diamante-signer is the key-management instance: it holds the session of the HSM, the signed policy and the
+// signing journal, and answers the gateway and the node by mutual TLS.
+//
+//	diamante-signer serve -config signer.toml
+//	diamante-signer check-config -config signer.toml
+//	diamante-signer init-token -config signer.toml -so-pin-file FILE --yes
+//	diamante-signer keygen -config signer.toml -key anchor/usd/issuing --yes
+//	diamante-signer keys -config signer.toml [--json]
+//	diamante-signer try-pin -config signer.toml --yes
+//
+// Commands that change the token say what they would do, and do it only with --yes. It is the only one of our programs
+// that links C.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/keymgmt"
+)
+
+func main() { boot.Main(run) }
+
+const usage = `usage: diamante-signer COMMAND -config FILE [flags]
+
+  serve         answer requests until stopped
+  check-config  read everything that the configuration names, without touching the token
+  init-token    make a token with two PINs: -so-pin-file FILE --yes
+  keygen        make keys inside the token: -key ID (any number of times) --yes
+  keys          list the token's keys and their addresses: --json
+  try-pin       try the PIN once, after it was refused and corrected: --yes
+`
+
+// options are what the commands can be told.
+type options struct {
+	config    string
+	keys      []keymgmt.KeyID
+	soPINFile string
+	json, yes bool
+}
+
+var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdout io.Writer) error{
+	"serve":        serve,
+	"check-config": checkConfig,
+	"init-token":   initToken,
+	"keygen":       keygen,
+	"keys":         listKeys,
+	"try-pin":      tryPIN,
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	command, ok := commands[args[0]]
+	if !ok {
+		return fmt.Errorf("unknown command %q\n%s", args[0], usage)
+	}
+	o, err := parse(args[0], args[1:])
+	if err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			_, err = io.WriteString(stdout, usage)
+		}
+		return err
+	}
+	cfg := new(Config)
+	if err := boot.Load(o.config, cfg); err != nil {
+		return err
+	}
+	return command(ctx, cfg, o, stdout)
+}
+
+func parse(command string, args []string) (o options, err error) {
+	f := flag.NewFlagSet(command, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.config, "config", "", "configuration file")
+	switch command {
+	case "keygen":
+		f.Func("key", "id of a key to make", func(s string) error {
+			id, err := keymgmt.ParseKeyID(s)
+			o.keys = append(o.keys, id)
+			return err
+		})
+	case "init-token":
+		f.StringVar(&o.soPINFile, "so-pin-file", "", "file with the security officer's PIN")
+	case "keys":
+		f.BoolVar(&o.json, "json", false, "print JSON")
+	}
+	if strings.HasPrefix(command, "key") || command == "init-token" || command == "try-pin" {
+		f.BoolVar(&o.yes, "yes", false, "do it")
+	}
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case o.config == "":
+		return o, errors.New("-config FILE is required")
+	case command == "keygen" && len(o.keys) == 0:
+		return o, errors.New("-key ID is required")
+	case command == "init-token" && o.soPINFile == "":
+		return o, errors.New("-so-pin-file FILE is required")
+	}
+	return o, nil
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/pkcs11"
+	"github.com/diamante/gateway/keymgmt/remote"
+	"github.com/diamante/gateway/keymgmt/service"
+)
+
+// openPause is the time between two tries to open the service while its token or its database is away, and openTimeout
+// bounds one try.
+const (
+	openPause   = 500 * time.Millisecond
+	openTimeout = 10 * time.Second
+)
+
+// serve runs the signer. It serves from the start: until the token and the database have answered once, it says that it
+// is unavailable, so that the gateway's health can name what is missing, and a restart loop never touches the PIN.
+func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error {
+	log := boot.Logger(stdout, "diamante-signer")
+	rules, err := cfg.Policy.load()
+	if err != nil {
+		return err
+	}
+	if err := callersAllowed(cfg, rules); err != nil {
+		return err
+	}
+	tlsConfig, err := cfg.TLS.ServerConfig(cfg.AllowedClients...)
+	if err != nil {
+		return err
+	}
+	url, err := boot.Secret(cfg.Database.URLFile)
+	if err != nil {
+		return err
+	}
+	db, err := audit.Open(ctx, url, cfg.Database.MaxConnections)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return withRing(cfg, false, func(ring *pkcs11.Keyring) error {
+		l, err := boot.Listen(cfg.Listen, tlsConfig)
+		if err != nil {
+			return err
+		}
+		log.Info("serving", "address", l.Addr().String(), "policy", rules.Version())
+		s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: ring, Log: log}}
+		mux := http.NewServeMux()
+		mux.Handle("/", remote.Handler(s, log))
+		mux.Handle("GET /metrics", metrics(ring))
+
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		opened := make(chan error, 1)
+		go func() {
+			err := s.open(ctx, log)
+			if err != nil {
+				cancel() // what cannot be mended by waiting ends the program
+			}
+			opened <- err
+		}()
+		err = boot.Serve(ctx, boot.Server(mux, log), l)
+		cancel()
+		return errors.Join(err, <-opened)
+	})
+}
+
+// signers serves the service once it is open.
+type signers struct {
+	cfg service.Config
+
+	mu  sync.RWMutex
+	svc *service.Service // guarded by mu; nil until it is open
+}
+
+// errStarting is what callers get before the service is open.
+var errStarting = fmt.Errorf("%w: the signer is starting", keymgmt.ErrUnavailable)
+
+// open opens the service, as often as it takes, unless the reason is one that only an operator can mend. The end of
+// ctx is no error.
+func (s *signers) open(ctx context.Context, log *slog.Logger) error {
+	tick := time.NewTicker(openPause)
+	defer tick.Stop()
+	said := ""
+	for {
+		try, cancel := context.WithTimeout(ctx, openTimeout)
+		svc, err := service.Open(try, s.cfg)
+		cancel()
+		switch {
+		case err == nil:
+			s.mu.Lock()
+			s.svc = svc
+			s.mu.Unlock()
+			log.Info("ready")
+			return nil
+		case ctx.Err() != nil:
+			return nil
+		case !waiting(err):
+			return err
+		}
+		if err.Error() != said { // once, not twice a second
+			said = err.Error()
+			log.Warn("not ready", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// waiting reports whether err may go away by itself. A refused PIN does not, but ending would only start a loop.
+func waiting(err error) bool {
+	return errors.Is(err, keymgmt.ErrUnavailable) || errors.Is(err, audit.ErrUnavailable) ||
+		errors.Is(err, audit.ErrContention) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func (s *signers) ready() *service.Service {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.svc
+}
+
+// For implements remote.Signers.
+func (s *signers) For(caller string) keymgmt.Signer {
+	if svc := s.ready(); svc != nil {
+		return svc.For(caller)
+	}
+	return starting{}
+}
+
+// Health implements remote.Signers.
+func (s *signers) Health(ctx context.Context) map[string]error {
+	if svc := s.ready(); svc != nil {
+		return svc.Health(ctx)
+	}
+	return map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": errStarting}
+}
+
+// starting is the Signer of a service that is not open yet.
+type starting struct{}
+
+// Sign answers that it is too early.
+func (starting) Sign(context.Context, keymgmt.Request) (keymgmt.Signature, error) {
+	return keymgmt.Signature{}, errStarting
+}
