@@ -41,8 +41,6 @@ func (c Config) Validate() error {
 		return errors.New("remote: TLS needs the authorities to trust")
 	case len(c.TLS.Certificates) == 0 && c.TLS.GetClientCertificate == nil:
 		return errors.New("remote: TLS needs a client certificate")
-	case c.TLS.InsecureSkipVerify:
-		return errors.New("remote: TLS must verify the signer")
 	case c.Timeout <= 0:
 		return errors.New("remote: Timeout must be positive")
 	}

@@ -16,60 +16,47 @@ import (
 
 var errCrash = fmt.Errorf("%w: the process is gone", keymgmt.ErrUnavailable)
 
-// Each ending stops the signer at one boundary of its procedure. The signer is then started again and asked the same:
-// there must be one answer, one reservation and one intent, wherever it stopped.
+// ending is a way for the signer to stop at one boundary of its procedure.
+type ending struct {
+	name          string
+	broken        string             // what its database's owner does before the call
+	before, after func(r *rig) error // what happens before and after the key signs
+	mend          string             // what the owner does before the next call
+	signed        int                // how often the key signs in all; 0 is any
+}
+
+func crash(*rig) error { return errCrash }
+
+func sql(statement string) func(r *rig) error {
+	return func(r *rig) error { return r.exec(statement) }
+}
+
+// A key that signs twice is harmless: the signature is the same, and nobody saw the first.
+var endings = []ending{
+	{name: "the intent could not be stored", signed: 1,
+		broken: `REVOKE INSERT ON signer.request FROM diamante_signer`, mend: `GRANT INSERT ON signer.request TO diamante_signer`},
+	{name: "the reservation could not be stored", signed: 1,
+		broken: `REVOKE INSERT ON signer.reservation FROM diamante_signer`, mend: `GRANT INSERT ON signer.reservation TO diamante_signer`},
+	{name: "the audit record could not be stored", signed: 1,
+		broken: `REVOKE INSERT ON audit.record FROM diamante_recorder`, mend: `GRANT INSERT ON audit.record TO diamante_recorder`},
+	{name: "stored, then the key did not sign", signed: 1, before: crash},
+	{name: "the key signed, then it seemed not to", signed: 2, after: crash},
+	{name: "signed, then the signature could not be stored", signed: 2,
+		after: sql(`REVOKE INSERT ON signer.signature FROM diamante_signer`), mend: `GRANT INSERT ON signer.signature TO diamante_signer`},
+	{name: "signed, then the database dropped its sessions",
+		after: sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'diamante_signer'`)},
+}
+
+// The signer is stopped by each ending, then started again and asked the same: there must be one answer, one
+// reservation and one intent, wherever it stopped.
 func TestEndings(t *testing.T) {
-	revoke := func(table string) func(*rig) func() error {
-		return func(r *rig) func() error {
-			return func() error { return r.exec(`REVOKE INSERT ON ` + table + ` FROM diamante_signer`) }
-		}
-	}
-	for _, ending := range []struct {
-		name string
-		stop func(r *rig) (before, after func() error)
-		mend string
-		// signed is how often the key signs in all: once more than once is harmless for a deterministic signature that
-		// nobody saw.
-		signed int
-	}{
-		{"the intent could not be stored", func(r *rig) (func() error, func() error) {
-			if err := revoke("signer.request")(r)(); err != nil {
-				t.Fatal(err)
-			}
-			return nil, nil
-		}, `GRANT INSERT ON signer.request TO diamante_signer`, 1},
-		{"the reservation could not be stored", func(r *rig) (func() error, func() error) {
-			if err := revoke("signer.reservation")(r)(); err != nil {
-				t.Fatal(err)
-			}
-			return nil, nil
-		}, `GRANT INSERT ON signer.reservation TO diamante_signer`, 1},
-		{"the audit record could not be stored", func(r *rig) (func() error, func() error) {
-			if err := r.exec(`REVOKE INSERT ON audit.record FROM diamante_recorder`); err != nil {
-				t.Fatal(err)
-			}
-			return nil, nil
-		}, `GRANT INSERT ON audit.record TO diamante_recorder`, 1},
-		{"stored, then the key did not sign", func(*rig) (func() error, func() error) {
-			return func() error { return errCrash }, nil
-		}, `SELECT 1`, 1},
-		{"the key signed, then it seemed not to", func(*rig) (func() error, func() error) {
-			return nil, func() error { return errCrash }
-		}, `SELECT 1`, 2},
-		{"signed, then the signature could not be stored", func(r *rig) (func() error, func() error) {
-			return nil, revoke("signer.signature")(r)
-		}, `GRANT INSERT ON signer.signature TO diamante_signer`, 2},
-		{"signed, then the database went away", func(r *rig) (func() error, func() error) {
-			return nil, func() error {
-				return r.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'diamante_signer'`)
-			}
-		}, `SELECT 1`, 0},
-	} {
+	for _, ending := range endings {
 		t.Run(ending.name, func(t *testing.T) {
 			r := newRig(t)
 			first := r.open()
 			request := r.pay("tx/1", "60", r.account(keyDistribution))
-			r.keyring.set(ending.stop(r))
+			r.must(ending.broken)
+			r.keyring.set(r.bind(ending.before), r.bind(ending.after))
 			lost, err := first.For(gateway).Sign(t.Context(), request)
 			r.keyring.set(nil, nil)
 			if ending.signed > 0 && !errors.Is(err, keymgmt.ErrUnavailable) {
@@ -78,9 +65,7 @@ func TestEndings(t *testing.T) {
 			if err != nil && lost.Bytes != nil {
 				t.Fatal("a signature came with the error")
 			}
-			if err := r.exec(ending.mend); err != nil {
-				t.Fatal(err)
-			}
+			r.must(ending.mend)
 			sig := untilAnswer(t, r.open(), request)
 			if err == nil && !bytes.Equal(lost.Bytes, sig.Bytes) {
 				t.Fatal("two answers")

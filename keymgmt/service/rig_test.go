@@ -265,6 +265,24 @@ func (r *rig) exec(sql string, args ...any) error {
 	return err
 }
 
+// must changes the database as its owner; an empty statement changes nothing.
+func (r *rig) must(sql string) {
+	r.t.Helper()
+	if sql == "" {
+		return
+	}
+	if err := r.exec(sql); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) bind(f func(*rig) error) func() error {
+	if f == nil {
+		return nil
+	}
+	return func() error { return f(r) }
+}
+
 // spent is a counter of the issuing key, in whole units of the asset.
 func (r *rig) spent(counter string, day time.Time) string {
 	r.t.Helper()

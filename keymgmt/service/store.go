@@ -82,23 +82,21 @@ func (s *Service) admit(ctx context.Context, q asked) (a admitted, err error) {
 	now := s.cfg.Now().UTC()
 	err = audit.Do(ctx, s.cfg.DB, actor(q.caller), func(ctx context.Context, tx *audit.Tx) error {
 		a = admitted{}
-		isNew, err := insertRequest(ctx, tx, s.cfg.Policy.Version(), now, q)
+		in, err := writeIntent(ctx, tx, s.cfg.Policy.Version(), now, q)
 		if err != nil {
 			return err
 		}
-		day := now
-		if !isNew {
-			if a.stored, day, err = readRequest(ctx, tx, q.request); err != nil {
-				return err
-			}
-			if a.stored != nil {
-				return audit.ErrUnchanged
-			}
+		if a.stored = in.stored; a.stored != nil {
+			return audit.ErrUnchanged
+		}
+		if in.newest != int64(s.cfg.Policy.Version()) {
+			return fmt.Errorf("%w: policy version %d is in force, this process has %d and must be started again",
+				keymgmt.ErrUnavailable, in.newest, s.cfg.Policy.Version())
 		}
 		if q.unreadable != nil {
 			return q.unreadable
 		}
-		facts, err := s.facts(ctx, tx, q, day)
+		facts, err := s.facts(ctx, tx, q, in)
 		if err != nil {
 			return err
 		}
@@ -106,7 +104,7 @@ func (s *Service) admit(ctx context.Context, q asked) (a admitted, err error) {
 		if a.approval, err = s.cfg.Policy.Decide(q.request, q.meaning, facts); err != nil {
 			return err
 		}
-		if !isNew { // written down before a crash, with everything that belongs to it
+		if !in.isNew { // written down before a crash, with everything that belongs to it
 			return audit.ErrUnchanged
 		}
 		return reserve(ctx, tx, q, a.approval, facts)
@@ -114,68 +112,81 @@ func (s *Service) admit(ctx context.Context, q asked) (a admitted, err error) {
 	return a, err
 }
 
-// insertRequest writes the intent, unless the Ref was used. It inserts before it looks: a read would make
-// transactions of different keys wait for each other, or roll back, since small tables are locked by the page.
-func insertRequest(ctx context.Context, tx *audit.Tx, version uint64, now time.Time, q asked) (isNew bool, err error) {
-	const insert = `INSERT INTO signer.request (key, ref, kind, body, caller, policy, day) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (key, ref) DO NOTHING`
-	r := q.request
-	tag, err := tx.Exec(ctx, insert, r.Key.String(), r.Ref, r.Kind.String(), r.Body, q.caller, int64(version), now)
-	return tag.RowsAffected() == 1, err
+// intent is a request that is in the journal.
+type intent struct {
+	isNew  bool               // written in this transaction
+	day    time.Time          // whose counters its reservations are in
+	stored *keymgmt.Signature // its answer, nil when it has none yet
+	newest int64              // version of the newest policy
 }
 
-// readRequest returns the stored answer, if there is one, and the day of the intent. A Ref that stands for another
-// kind or body is keymgmt.ErrRefUsed.
-func readRequest(ctx context.Context, tx *audit.Tx, r keymgmt.Request) (*keymgmt.Signature, time.Time, error) {
-	const query = `SELECT r.kind, r.body, r.day, s.public, s.signature FROM signer.request r
-		LEFT JOIN signer.signature s ON s.key = r.key AND s.ref = r.ref WHERE r.key = $1 AND r.ref = $2`
+// writeIntent writes the request down, or reads what the journal has under its Ref. It inserts before it looks: a read
+// would make transactions of different keys wait for each other, or roll back, since small tables are locked by the page.
+func writeIntent(ctx context.Context, tx *audit.Tx, version uint64, now time.Time, q asked) (intent, error) {
+	const insert = `INSERT INTO signer.request (key, ref, kind, body, caller, policy, day) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (key, ref) DO NOTHING RETURNING (SELECT max(version) FROM signer.policy)`
+	r, in := q.request, intent{isNew: true, day: now}
+	row := tx.QueryRow(ctx, insert, r.Key.String(), r.Ref, r.Kind.String(), r.Body, q.caller, int64(version), now)
+	err := row.Scan(&in.newest)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return readRequest(ctx, tx, r)
+	}
+	return in, err
+}
+
+// readRequest returns what the journal has under the Ref of r. A Ref that stands for another kind or body is
+// keymgmt.ErrRefUsed.
+func readRequest(ctx context.Context, tx *audit.Tx, r keymgmt.Request) (in intent, err error) {
+	const query = `SELECT r.kind, r.body, r.day, s.public, s.signature, (SELECT max(version) FROM signer.policy)
+		FROM signer.request r LEFT JOIN signer.signature s ON s.key = r.key AND s.ref = r.ref WHERE r.key = $1 AND r.ref = $2`
 	var kind string
 	var body []byte
-	var day time.Time
 	var sig keymgmt.Signature
-	if err := tx.QueryRow(ctx, query, r.Key.String(), r.Ref).Scan(&kind, &body, &day, &sig.Public, &sig.Bytes); err != nil {
-		return nil, time.Time{}, err
+	row := tx.QueryRow(ctx, query, r.Key.String(), r.Ref)
+	if err := row.Scan(&kind, &body, &in.day, &sig.Public, &sig.Bytes, &in.newest); err != nil {
+		return intent{}, err
 	}
 	if kind != r.Kind.String() || !bytes.Equal(body, r.Body) {
-		return nil, time.Time{}, fmt.Errorf("%w: %s of key %s", keymgmt.ErrRefUsed, r.Ref, r.Key)
+		return intent{}, fmt.Errorf("%w: %s of key %s", keymgmt.ErrRefUsed, r.Ref, r.Key)
 	}
-	if sig.Bytes == nil {
-		return nil, day, nil
+	if sig.Bytes != nil {
+		in.stored = &sig
 	}
-	return &sig, day, nil
+	return in, nil
 }
 
 // facts reads what the decision depends on. What this very request reserved before a crash is not held against it.
-func (s *Service) facts(ctx context.Context, tx *audit.Tx, q asked, day time.Time) (policy.Facts, error) {
+func (s *Service) facts(ctx context.Context, tx *audit.Tx, q asked, in intent) (policy.Facts, error) {
 	facts := policy.Facts{Caller: q.caller}
-	var newest int64
-	if err := tx.QueryRow(ctx, `SELECT max(version) FROM signer.policy`).Scan(&newest); err != nil {
-		return facts, err
-	}
-	if newest != int64(s.cfg.Policy.Version()) {
-		return facts, fmt.Errorf("%w: policy version %d is in force, this process has %d and must be started again",
-			keymgmt.ErrUnavailable, newest, s.cfg.Policy.Version())
-	}
+	key := q.request.Key.String()
 	var err error
 	switch {
-	case q.meaning.Transaction != nil:
-		facts.Spent, err = readCounters(ctx, tx, q.request, day)
 	case q.meaning.Checkpoint != nil:
 		facts.Last, err = readLast(ctx, tx, q.meaning.Checkpoint.Origin)
+	case q.meaning.Transaction != nil:
+		const counters = `SELECT counter, amount::text FROM signer.counter WHERE key = $1 AND day = $2`
+		if facts.Spent, err = readAmounts(ctx, tx, counters, key, in.day); err != nil || in.isNew {
+			return facts, err
+		}
+		const own = `SELECT counter, amount::text FROM signer.reservation WHERE key = $1 AND ref = $2`
+		reserved, err := readAmounts(ctx, tx, own, key, q.request.Ref)
+		if err != nil {
+			return facts, err
+		}
+		for counter, amount := range reserved {
+			facts.Spent[counter].Sub(facts.Spent[counter], amount) // the counter exists, it holds this amount
+		}
 	}
 	return facts, err
 }
 
-func readCounters(ctx context.Context, tx *audit.Tx, r keymgmt.Request, day time.Time) (map[string]*big.Int, error) {
-	const query = `SELECT c.counter, (c.amount - coalesce(own.amount, 0))::text FROM signer.counter c
-		LEFT JOIN signer.reservation own ON own.key = c.key AND own.ref = $3 AND own.counter = c.counter
-		WHERE c.key = $1 AND c.day = $2`
-	rows, err := tx.Query(ctx, query, r.Key.String(), day, r.Ref)
+func readAmounts(ctx context.Context, tx *audit.Tx, query string, args ...any) (map[string]*big.Int, error) {
+	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	spent := map[string]*big.Int{}
+	amounts := map[string]*big.Int{}
 	for rows.Next() {
 		var counter, amount string
 		if err := rows.Scan(&counter, &amount); err != nil {
@@ -185,9 +196,9 @@ func readCounters(ctx context.Context, tx *audit.Tx, r keymgmt.Request, day time
 		if !ok {
 			return nil, fmt.Errorf("service: counter %s is %q", counter, amount)
 		}
-		spent[counter] = n
+		amounts[counter] = n
 	}
-	return spent, rows.Err()
+	return amounts, rows.Err()
 }
 
 func readLast(ctx context.Context, tx *audit.Tx, origin string) (*policy.Last, error) {
@@ -237,11 +248,11 @@ func (s *Service) keep(ctx context.Context, q asked, sig keymgmt.Signature) (key
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			stored, _, err := readRequest(ctx, tx, q.request)
+			in, err := readRequest(ctx, tx, q.request)
 			if err != nil {
 				return err
 			}
-			answer = *stored
+			answer = *in.stored
 			return audit.ErrUnchanged
 		}
 		_, err = tx.Record(ctx, audit.Event{Action: "signature.made", Subject: key,
