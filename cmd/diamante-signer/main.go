@@ -33,8 +33,7 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   init-token    make a token with two PINs: -so-pin-file FILE --yes
   keygen        make keys inside the token: -key ID (any number of times) --yes
   keys          list the token's keys and their addresses: --json
-  try-pin       try the PIN once, after it was refused and corrected: --yes
-`
+  try-pin       try the PIN once, after it was refused and corrected: --yes`
 
 // options are what the commands can be told.
 type options struct {
@@ -64,7 +63,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	o, err := parse(args[0], args[1:])
 	if err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			_, err = io.WriteString(stdout, usage)
+			_, err = fmt.Fprintln(stdout, usage)
 		}
 		return err
 	}

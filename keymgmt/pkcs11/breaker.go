@@ -26,15 +26,21 @@ const (
 // enter asks to try the device. An error says that it must not be tried now.
 func (b *breaker) enter(now time.Time) error {
 	switch {
-	case b.closed:
-		return fmt.Errorf("%w: keyring is closed", keymgmt.ErrUnavailable)
-	case b.refused != nil:
-		return b.refused
+	case b.closed || b.refused != nil:
+		return b.gone()
 	case b.err != nil && (b.probing || now.Before(b.until)):
 		return fmt.Errorf("%w: token is away: %w", keymgmt.ErrUnavailable, b.err)
 	}
 	b.probing = true
 	return nil
+}
+
+// gone says why the device is not to be tried at all.
+func (b *breaker) gone() error {
+	if b.closed {
+		return fmt.Errorf("%w: keyring is closed", keymgmt.ErrUnavailable)
+	}
+	return b.refused
 }
 
 // leave says how the try ended.

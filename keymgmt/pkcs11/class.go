@@ -87,15 +87,15 @@ func classify(err error) class {
 
 // answer turns a failure into what the contract of a keyring allows.
 func answer(err error) error {
+	if errors.Is(err, keymgmt.ErrUnavailable) {
+		return err
+	}
 	switch classify(err) {
 	case classAnswer:
 		return err
 	case classKey:
 		return fmt.Errorf("%w: %w: %w", keymgmt.ErrUnknownKey, ErrKeyRefused, err)
 	case classPIN:
-		if errors.Is(err, keymgmt.ErrUnavailable) {
-			return err
-		}
 		return fmt.Errorf("%w: %w: %w", keymgmt.ErrUnavailable, ErrPIN, err)
 	default:
 		return fmt.Errorf("%w: %w", keymgmt.ErrUnavailable, err)

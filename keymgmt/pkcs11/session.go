@@ -187,15 +187,16 @@ func (k *Keyring) connect() error {
 		k.left(away, nil)
 		return nil
 	}
-	if !away { // others may have failed while this one waited
-		k.mu.Lock()
-		err := k.breaker.enter(time.Now())
-		k.mu.Unlock()
-		if err != nil {
-			return err
-		}
+	k.mu.Lock()
+	err := k.breaker.gone()
+	if err == nil && !away { // others may have failed while this one waited
+		err = k.breaker.enter(time.Now())
 	}
-	err := k.lib.restart()
+	k.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	err = k.lib.restart()
 	if err == nil {
 		var slot uint
 		if slot, err = k.lib.token(k.cfg.TokenLabel, k.cfg.TokenSerial); err == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -196,6 +197,94 @@ func TestMutualTLS(t *testing.T) {
 				t.Errorf("server saw %q", b)
 			}
 		})
+	}
+}
+
+// TestPublicTLS shows that anyone gets in who trusts the authority and speaks TLS 1.3, with no certificate of his own.
+func TestPublicTLS(t *testing.T) {
+	ca := authority(t)
+	m := material(t, ca, devca.Leaf{Name: "server", DNS: []string{"server.internal"}})
+	cfg, err := m.PublicConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := boot.Listen("127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, boot.PeerName(*r.TLS)) })
+	go func() { served <- boot.Serve(ctx, boot.Server(h, boot.Logger(io.Discard, "t")), l) }()
+	for name, version := range map[string]uint16{"TLS 1.3": tls.VersionTLS13, "TLS 1.2": tls.VersionTLS12} {
+		clientTLS, err := m.ClientConfig("server.internal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		clientTLS.Certificates, clientTLS.MinVersion, clientTLS.MaxVersion = nil, version, version
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS}}
+		resp, err := client.Get("https://" + l.Addr().String())
+		if (err == nil) != (version == tls.VersionTLS13) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			resp.Body.Close()
+		}
+		client.CloseIdleConnections()
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// A key file that others can read is no key file.
+func TestTLSKeyMustBePrivate(t *testing.T) {
+	m := material(t, authority(t), devca.Leaf{Name: "server", DNS: []string{"server.internal"}})
+	if err := os.Chmod(m.Key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.ServerConfig("client.internal"); err == nil {
+		t.Error("accepted")
+	}
+}
+
+// A request under way when the program is asked to stop is answered; a new one finds nobody.
+func TestServeLetsRequestsFinish(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entered, finish := make(chan struct{}), make(chan struct{})
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(entered)
+		<-finish
+		_, _ = io.WriteString(w, "done")
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	served, answered := make(chan error, 1), make(chan string, 1)
+	go func() { served <- boot.Serve(ctx, boot.Server(h, boot.Logger(io.Discard, "t")), l) }()
+	go func() {
+		resp, err := http.Get("http://" + l.Addr().String())
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		answered <- string(b)
+	}()
+	<-entered
+	cancel()
+	close(finish)
+	if got := <-answered; got != "done" {
+		t.Errorf("the request under way got %q", got)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		t.Error("the listener is still open")
 	}
 }
 
