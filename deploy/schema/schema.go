@@ -40,12 +40,34 @@ func (d Database) Role() string { return "diamante_" + folders[d] }
 // Migrate brings the database at url up to the newest schema and returns how many files it applied. It is safe to run
 // at any time, also twice at once.
 func Migrate(ctx context.Context, url string, d Database) (applied int, err error) {
+	return each(ctx, url, d, func(p *goose.Provider) (int, error) {
+		results, err := p.Up(ctx)
+		return len(results), err
+	})
+}
+
+// Pending returns how many files Migrate would apply.
+func Pending(ctx context.Context, url string, d Database) (int, error) {
+	return each(ctx, url, d, func(p *goose.Provider) (int, error) {
+		all, err := p.Status(ctx)
+		n := 0
+		for _, s := range all {
+			if s.State == goose.StatePending {
+				n++
+			}
+		}
+		return n, err
+	})
+}
+
+// each adds up what do returns for the folders of the database, in order, while nobody else migrates it.
+func each(ctx context.Context, url string, d Database, do func(p *goose.Provider) (int, error)) (sum int, err error) {
 	if folders[d] == "" {
 		return 0, errors.New("schema: no such database")
 	}
 	db, err := sql.Open("pgx", url)
 	if err != nil {
-		return 0, fmt.Errorf("schema: %w", err)
+		return 0, errors.New("schema: cannot read the connection string") // the cause would quote a password
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1) // the advisory lock and the migrations share one session
@@ -53,27 +75,19 @@ func Migrate(ctx context.Context, url string, d Database) (applied int, err erro
 		return 0, fmt.Errorf("schema: %w", err)
 	}
 	for _, folder := range []string{"common", folders[d]} {
-		n, err := apply(ctx, db, folder)
-		applied += n
+		sub, err := fs.Sub(files, folder)
 		if err != nil {
-			return applied, err
+			return sum, fmt.Errorf("schema: %w", err)
+		}
+		p, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithTableName("migration_"+folder))
+		if err != nil {
+			return sum, fmt.Errorf("schema: %s: %w", folder, err)
+		}
+		n, err := do(p)
+		sum += n
+		if err != nil {
+			return sum, fmt.Errorf("schema: %s: %w", folder, err)
 		}
 	}
-	return applied, nil
-}
-
-func apply(ctx context.Context, db *sql.DB, folder string) (int, error) {
-	sub, err := fs.Sub(files, folder)
-	if err != nil {
-		return 0, fmt.Errorf("schema: %w", err)
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithTableName("migration_"+folder))
-	if err != nil {
-		return 0, fmt.Errorf("schema: %s: %w", folder, err)
-	}
-	results, err := p.Up(ctx)
-	if err != nil {
-		return len(results), fmt.Errorf("schema: %s: %w", folder, err)
-	}
-	return len(results), nil
+	return sum, nil
 }
