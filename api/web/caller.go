@@ -82,6 +82,12 @@ func (x *exchange) route(r *http.Request) string {
 // CallerOf returns who makes the request.
 func CallerOf(ctx context.Context) Caller { return exchangeOf(ctx).caller }
 
+// WithCaller returns a context that CallerOf answers for, for what is called with a request's context and is tested
+// without a Site around it.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, exchangeKey{}, &exchange{caller: c, w: &recorder{}})
+}
+
 func newRequestID() string {
 	var raw [12]byte
 	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the program instead
