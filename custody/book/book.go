@@ -1,42 +1,60 @@
-// Package book is the double-entry book: what is whose, to the last minor unit.
+// Package book is the double-entry book, in PostgreSQL.
 //
-// An account has one currency and a normal side: an asset of ours (money at a bank) grows by debits, a liability (credit
-// in circulation, money to be paid out) by credits. A Transfer debits one account and credits another with the same
-// amount. It is pending when made, and then posted or voided, once; nothing else ever happens to it. Pending amounts
-// count against what is there at once and for the other side only when posted, so a balance cannot go below zero: the
-// database refuses it.
+// Money moves from one account to another by a Transfer: it debits one and credits the other by the same amount, so
+// debits equal credits in every currency at all times. A transfer is held first and then either posted or voided, once:
 //
-// The caller names each transfer. The same transfer again is no error and changes nothing; another transfer under a
-// used name is ErrConflict. Inside a transaction an error of the database ends it: the caller returns the error from
-// audit.Do's function and everything is undone.
+//	changed, err := book.Hold(ctx, tx, book.Transfer{ID: "deposit/42", Debit: "suspense/USD", Credit: "issued/USD", ...})
+//	changed, err = book.Post(ctx, tx, "deposit/42")
+//
+// A held amount is pending: it can no longer be spent from the account that it leaves, and cannot be spent yet from the
+// account it goes to. An account's Normal side says where its balance lies: Debit for what is ours (money at a bank),
+// Credit for what we owe (customers' credit). Unless it MayOverdraw, the balance less what is held on it is never
+// negative. The database keeps that by a constraint and moves balances only in its own triggers, so neither concurrency
+// nor a program that has gone wrong can break it.
+//
+// The caller chooses a transfer's ID. The same transfer under the same ID again is no second transfer: changed is false
+// and err is nil. The same holds for Post and Void. So whoever does not know whether something was committed does it
+// again.
+//
+// Every error of Hold but ErrInvalid means that PostgreSQL may refuse everything else in the same transaction: give the
+// transaction up. Post and Void leave it usable after ErrInvalid, ErrNotFound and ErrResolved.
+//
+// Nothing here asks whether a movement is allowed: package custody does, and is the door to this one.
 package book
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/custody/money"
 )
 
 var (
-	// ErrInvalid: a code, id, side or amount is missing or malformed.
+	// ErrInvalid: an account or a transfer is malformed. A fault of the caller.
 	ErrInvalid = errors.New("book: invalid")
-	// ErrInsufficient: an account does not hold enough that is not held already.
+	// ErrInsufficient: the account that the money should leave does not have it, or has it held.
 	ErrInsufficient = errors.New("book: insufficient balance")
-	// ErrNotFound: no such account or transfer.
+	// ErrNotFound: there is no such transfer, or no such account in the transfer's currency.
 	ErrNotFound = errors.New("book: not found")
-	// ErrConflict: the id or code belongs to something else.
-	ErrConflict = errors.New("book: already there with another content")
-	// ErrResolved: the transfer was posted or voided before, the other way.
-	ErrResolved = errors.New("book: already resolved")
+	// ErrConflict: the account or the transfer exists with other content, or the ref has another transfer.
+	ErrConflict = errors.New("book: exists with other content")
+	// ErrResolved: the transfer was posted and is to be voided, or the other way round.
+	ErrResolved = errors.New("book: transfer was resolved the other way")
+	// ErrRange: a balance would need more digits than money.MaxDigits.
+	ErrRange = errors.New("book: balance out of range")
+	// ErrUnbalanced: the book does not add up. Nothing should be done with it before a person knows why.
+	ErrUnbalanced = errors.New("book: does not add up")
 )
+
+// MaxName bounds account codes, transfer ids and refs, in bytes.
+const MaxName = 128
+
+// Code names an account, such as "issued/USD": lower case first, then parts separated by slashes.
+type Code string
+
+var codeForm = regexp.MustCompile(`^[a-z][a-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+$`)
 
 // Side is debit or credit. Zero is invalid.
 type Side uint8
@@ -49,29 +67,65 @@ const (
 
 var sideNames = map[Side]string{Debit: "debit", Credit: "credit"}
 
-// String returns "debit" or "credit".
+// String returns "debit" or "credit", "" for an invalid side.
 func (s Side) String() string { return sideNames[s] }
 
-// Account names an account, such as "issued/USD".
-type Account struct{ code string }
-
-var accountPattern = regexp.MustCompile(`^[a-z0-9-]+(/[A-Za-z0-9-]+)+$`)
-
-// ParseAccount reads an account's code: two or more segments joined by slashes, the first in lower case.
-func ParseAccount(code string) (Account, error) {
-	if len(code) > 128 || !accountPattern.MatchString(code) {
-		return Account{}, fmt.Errorf("%w: account code %.140q", ErrInvalid, code)
-	}
-	return Account{code}, nil
+// Account is a place where money can be.
+type Account struct {
+	Code        Code
+	Currency    money.Currency
+	Normal      Side // where its balance lies
+	MayOverdraw bool // its balance may lie on the other side
 }
 
-// String returns the code.
-func (a Account) String() string { return a.code }
+func (a Account) validate() error {
+	if len(a.Code) > MaxName || !codeForm.MatchString(string(a.Code)) {
+		return fmt.Errorf("%w: account code %.200q", ErrInvalid, a.Code)
+	}
+	if a.Currency.IsZero() || sideNames[a.Normal] == "" {
+		return fmt.Errorf("%w: account %s has no currency or no normal side", ErrInvalid, a.Code)
+	}
+	return nil
+}
+
+// TransferID names a transfer: printable ASCII without blanks, chosen by the caller.
+type TransferID string
+
+// Transfer moves an amount from the balance of one account to another's.
+type Transfer struct {
+	ID     TransferID
+	Debit  Code
+	Credit Code
+	Amount money.Amount // positive, in the currency of both accounts
+	Ref    string       // the movement that compliance cleared; it has this one transfer
+}
+
+func (t Transfer) validate() error {
+	if !printable(string(t.ID)) || !printable(t.Ref) {
+		return fmt.Errorf("%w: transfer %.200q needs an id and a ref of 1 to %d printable characters", ErrInvalid, t.ID, MaxName)
+	}
+	if !printable(string(t.Debit)) || !printable(string(t.Credit)) || t.Debit == t.Credit {
+		return fmt.Errorf("%w: transfer %s needs two accounts", ErrInvalid, t.ID)
+	}
+	if t.Amount.Currency().IsZero() || t.Amount.IsZero() {
+		return fmt.Errorf("%w: transfer %s of nothing", ErrInvalid, t.ID)
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return len(s) > 0 && len(s) <= MaxName
+}
 
 // State says where a transfer stands. Zero is invalid.
 type State uint8
 
-// The states of a transfer.
+// The states of a transfer. Posted and Voided are for ever.
 const (
 	Pending State = iota + 1
 	Posted
@@ -80,130 +134,29 @@ const (
 
 var stateNames = map[State]string{Pending: "pending", Posted: "posted", Voided: "voided"}
 
-// String returns the state's name.
+// String returns the state's name, "" for an invalid one.
 func (s State) String() string { return stateNames[s] }
 
-// Transfer moves Amount from the credit side of one account's counterpart to another: it debits Debit and credits
-// Credit. State and At are set on what is read, and ignored on what is written.
-type Transfer struct {
-	ID     string // 1 to 128 printable characters without blanks; unique for ever
-	Debit  Account
-	Credit Account
-	Amount money.Amount
-	State  State
-	At     time.Time
+// Entry is a transfer as it stands in the book.
+type Entry struct {
+	Transfer
+	N        int64 // its place in the book, for paging; not the order of commits
+	State    State
+	Created  time.Time
+	Resolved time.Time // zero while pending
 }
 
-var idPattern = regexp.MustCompile(`^[!-~]{1,128}$`)
-
-func (t Transfer) validate() error {
-	if !idPattern.MatchString(t.ID) || t.Debit.code == "" || t.Credit.code == "" || t.Debit == t.Credit || t.Amount.IsZero() {
-		return fmt.Errorf("%w: transfer %.140q from %s to %s of %s", ErrInvalid, t.ID, t.Debit, t.Credit, t.Amount)
-	}
-	return nil
-}
-
-// OpenAccount makes an account with nothing in it. One that exists with the same currency and side stays as it is.
-func OpenAccount(ctx context.Context, tx *audit.Tx, a Account, c money.Currency, normal Side) error {
-	if a.code == "" || c.IsZero() || sideNames[normal] == "" {
-		return fmt.Errorf("%w: account %q of %q", ErrInvalid, a.code, c)
-	}
-	tag, err := tx.Exec(ctx, `INSERT INTO book.account (code, currency, normal) VALUES ($1, $2, $3) ON CONFLICT (code) DO NOTHING`,
-		a.code, c.String(), normal.String())
-	if err != nil {
-		return fmt.Errorf("book: open %s: %w", a, err)
-	}
-	if tag.RowsAffected() == 1 {
-		_, err := tx.Record(ctx, audit.Event{Action: "account.opened", Subject: a.code,
-			Data: map[string]any{"currency": c.String(), "normal": normal.String()}})
-		return err
-	}
-	var currency, side string
-	if err := tx.QueryRow(ctx, `SELECT currency, normal FROM book.account WHERE code = $1`, a.code).Scan(&currency, &side); err != nil {
-		return fmt.Errorf("book: open %s: %w", a, err)
-	}
-	if currency != c.String() || side != normal.String() {
-		return fmt.Errorf("%w: account %s is a %s account of %s", ErrConflict, a, side, currency)
-	}
-	return nil
-}
-
-// Hold makes t pending and reports whether it is new.
-func Hold(ctx context.Context, tx *audit.Tx, t Transfer) (fresh bool, err error) {
-	if err := t.validate(); err != nil {
-		return false, err
-	}
-	before, err := Find(ctx, tx, t.ID)
-	if err == nil {
-		if before.Debit != t.Debit || before.Credit != t.Credit || before.Amount != t.Amount {
-			return false, fmt.Errorf("%w: transfer %s", ErrConflict, t.ID)
-		}
-		return false, nil
-	}
-	if !errors.Is(err, ErrNotFound) {
-		return false, err
-	}
-	_, err = tx.Exec(ctx, `INSERT INTO book.transfer (id, debit, credit, currency, units) VALUES ($1, $2, $3, $4, $5::numeric)`,
-		t.ID, t.Debit.code, t.Credit.code, t.Amount.Currency().String(), t.Amount.Numeric())
-	if err != nil {
-		return false, fmt.Errorf("book: hold %s: %w", t.ID, translate(err))
-	}
-	return true, nil
-}
-
-// Post makes a pending transfer final and reports whether it was not before.
-func Post(ctx context.Context, tx *audit.Tx, id string) (fresh bool, err error) {
-	return resolve(ctx, tx, id, Posted)
-}
-
-// Void undoes a pending transfer and reports whether it was not undone before.
-func Void(ctx context.Context, tx *audit.Tx, id string) (fresh bool, err error) {
-	return resolve(ctx, tx, id, Voided)
-}
-
-func resolve(ctx context.Context, tx *audit.Tx, id string, to State) (bool, error) {
-	t, err := Find(ctx, tx, id)
-	if err != nil {
-		return false, err
-	}
-	if t.State == to {
-		return false, nil
-	}
-	if t.State != Pending {
-		return false, fmt.Errorf("%w: transfer %s is %s", ErrResolved, id, t.State)
-	}
-	if _, err := tx.Exec(ctx, `INSERT INTO book.resolution (transfer, outcome) VALUES ($1, $2)`, id, to.String()); err != nil {
-		return false, fmt.Errorf("book: %s is to be %s: %w", id, to, translate(err))
-	}
-	return true, nil
-}
-
-// translate gives the database's refusals their names here.
-func translate(err error) error {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return err
-	}
-	switch {
-	case pg.ConstraintName == "sufficient":
-		return fmt.Errorf("%w: %s", ErrInsufficient, pg.Detail)
-	case pg.Code == "23503": // foreign key: no such account, or not in this currency
-		return fmt.Errorf("%w: %s", ErrNotFound, pg.Detail)
-	case pg.Code == "22003": // numeric overflow
-		return fmt.Errorf("%w: %s", money.ErrRange, pg.Message)
-	}
-	return err
-}
-
-// Balance is where an account stands.
+// Balance is an account with its four sums. Pending sums are of transfers that are neither posted nor voided.
 type Balance struct {
-	Account                       Account
-	Normal                        Side
-	DebitsPending, DebitsPosted   money.Amount
-	CreditsPending, CreditsPosted money.Amount
+	Account
+	DebitsPending  money.Amount
+	DebitsPosted   money.Amount
+	CreditsPending money.Amount
+	CreditsPosted  money.Amount
 }
 
-// Posted returns what is there: the posted amounts of the normal side less those of the other.
+// Posted returns the balance on the account's normal side without regard to what is held. It wraps money.ErrRange when
+// the account is overdrawn.
 func (b Balance) Posted() (money.Amount, error) {
 	if b.Normal == Debit {
 		return b.DebitsPosted.Sub(b.CreditsPosted)
@@ -211,7 +164,7 @@ func (b Balance) Posted() (money.Amount, error) {
 	return b.CreditsPosted.Sub(b.DebitsPosted)
 }
 
-// Available returns what is there and not held.
+// Available returns what can be taken from the account: Posted less what is held on it.
 func (b Balance) Available() (money.Amount, error) {
 	posted, err := b.Posted()
 	if err != nil {
@@ -221,33 +174,4 @@ func (b Balance) Available() (money.Amount, error) {
 		return posted.Sub(b.CreditsPending)
 	}
 	return posted.Sub(b.DebitsPending)
-}
-
-// Sum is the trial balance of one currency: debits must equal credits, posted and pending each.
-type Sum struct {
-	Currency                      money.Currency
-	DebitsPending, DebitsPosted   money.Amount
-	CreditsPending, CreditsPosted money.Amount
-}
-
-// Balanced reports whether the currency sums to zero.
-func (s Sum) Balanced() bool {
-	return s.DebitsPending == s.CreditsPending && s.DebitsPosted == s.CreditsPosted
-}
-
-// Page bounds a listing of transfers: those after the transfer After, in the order in which they were made.
-type Page struct {
-	After string // id of the last transfer of the page before; empty for the first page
-	Limit int    // 1 to MaxPage
-}
-
-// MaxPage bounds a page.
-const MaxPage = 200
-
-// notFound tells an empty answer from a failed query.
-func notFound(err error, what string) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("%w: %s", ErrNotFound, what)
-	}
-	return fmt.Errorf("book: %s: %w", what, err)
 }

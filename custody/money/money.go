@@ -91,7 +91,10 @@ func (c Currency) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText reads "USD/7".
-func (c *Currency) UnmarshalText(b []byte) (err error) { *c, err = ParseCurrency(string(b)); return err }
+func (c *Currency) UnmarshalText(b []byte) (err error) {
+	*c, err = ParseCurrency(string(b))
+	return err
+}
 
 // Value stores the text form.
 func (c Currency) Value() (driver.Value, error) {

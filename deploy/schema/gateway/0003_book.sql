@@ -31,14 +31,14 @@ CREATE TABLE book.transfer (
     credit   text           NOT NULL,
     currency text           NOT NULL,
     amount   numeric(38, 0) NOT NULL CHECK (amount > 0),
-    ref      text           NOT NULL CHECK (length(ref) BETWEEN 1 AND 128), -- the movement it belongs to
+    ref      text           NOT NULL CHECK (length(ref) BETWEEN 1 AND 128), -- the movement that compliance cleared
     created  timestamptz    NOT NULL DEFAULT now(),
+    CONSTRAINT transfer_ref UNIQUE (ref), -- one clearance moves money once, also when it is given again after a crash
     CONSTRAINT transfer_sides CHECK (debit <> credit),
     CONSTRAINT transfer_debit  FOREIGN KEY (debit, currency)  REFERENCES book.account (code, currency),
     CONSTRAINT transfer_credit FOREIGN KEY (credit, currency) REFERENCES book.account (code, currency)
 );
 CREATE UNIQUE INDEX transfer_order ON book.transfer (n);
-CREATE INDEX transfer_ref ON book.transfer (ref);
 CREATE INDEX transfer_debits ON book.transfer (debit, n);
 CREATE INDEX transfer_credits ON book.transfer (credit, n);
 
@@ -49,34 +49,36 @@ CREATE TABLE book.resolution (
     at       timestamptz NOT NULL DEFAULT now()
 );
 
--- The two accounts are always updated in the order of their codes, so that no two transfers wait for each other.
+-- The two accounts are always updated in the order of their codes, so that no two transfers wait for each other. An
+-- account that does not exist in the transfer's currency is left to the foreign keys to refuse.
 -- +goose StatementBegin
-CREATE FUNCTION book.move(debit text, credit text, pending numeric, posted numeric) RETURNS void
+CREATE FUNCTION book.move(debited text, credited text, unit text, pending numeric, posted numeric) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF debit < credit THEN
-        UPDATE book.account SET debits_pending = debits_pending + pending, debits_posted = debits_posted + posted WHERE code = debit;
+    IF debited < credited THEN
+        UPDATE book.account SET debits_pending = debits_pending + pending, debits_posted = debits_posted + posted
+        WHERE code = debited AND currency = unit;
     END IF;
-    UPDATE book.account SET credits_pending = credits_pending + pending, credits_posted = credits_posted + posted WHERE code = credit;
-    IF debit >= credit THEN
-        UPDATE book.account SET debits_pending = debits_pending + pending, debits_posted = debits_posted + posted WHERE code = debit;
+    UPDATE book.account SET credits_pending = credits_pending + pending, credits_posted = credits_posted + posted
+    WHERE code = credited AND currency = unit;
+    IF debited > credited THEN
+        UPDATE book.account SET debits_pending = debits_pending + pending, debits_posted = debits_posted + posted
+        WHERE code = debited AND currency = unit;
     END IF;
 END $$;
 
 CREATE FUNCTION book.transferred() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM book.move(NEW.debit, NEW.credit, NEW.amount, 0);
+    PERFORM book.move(NEW.debit, NEW.credit, NEW.currency, NEW.amount, 0);
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION book.resolved() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    t book.transfer;
 BEGIN
-    SELECT * INTO t FROM book.transfer WHERE id = NEW.transfer;
-    PERFORM book.move(t.debit, t.credit, -t.amount, CASE NEW.outcome WHEN 'posted' THEN t.amount ELSE 0 END);
+    PERFORM book.move(t.debit, t.credit, t.currency, -t.amount, CASE NEW.outcome WHEN 'posted' THEN t.amount ELSE 0 END)
+    FROM book.transfer t WHERE t.id = NEW.transfer;
     RETURN NULL;
 END $$;
 
