@@ -125,7 +125,7 @@ func parse(file []byte) (File, error) {
 }
 
 // exactNames refuses names that the decoder would match although they are spelt otherwise: "Frozen" next to "frozen"
-// could read one way to the officer and another to the signer.
+// could read one way to the officer and another to the signer. It also refuses floating-point numbers.
 func exactNames(file []byte) error {
 	var tree map[string]any
 	if err := toml.Unmarshal(file, &tree); err != nil {
@@ -136,6 +136,8 @@ func exactNames(file []byte) error {
 
 func walk(v any) error {
 	switch v := v.(type) {
+	case float64:
+		return fmt.Errorf("%w: %v: amounts are text, in quotes", ErrInvalid, v)
 	case map[string]any:
 		for name, inner := range v {
 			if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsUpper(r) }) {
