@@ -1,0 +1,240 @@
+package payload_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stellar/go-stellar-sdk/keypair"
+	"github.com/stellar/go-stellar-sdk/txnbuild"
+	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+const passphrase = protocol.Passphrase("Payload Test Network ; 2026")
+
+var (
+	start  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	source = keypair.MustRandom().Address()
+	other  = keypair.MustRandom().Address()
+)
+
+// base returns the signature base of a transaction that another implementation built, and its hash by that one.
+func base(t testing.TB, sequence int64, ops ...txnbuild.Operation) (body, hash []byte) {
+	t.Helper()
+	tx, err := txnbuild.NewTransaction(txnbuild.TransactionParams{SourceAccount: &txnbuild.SimpleAccount{AccountID: source, Sequence: sequence},
+		Operations: ops, BaseFee: 100, Memo: txnbuild.MemoText("ref 7"),
+		Preconditions: txnbuild.Preconditions{TimeBounds: txnbuild.NewTimebounds(start.Unix(), start.Unix()+300)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := tx.Hash(string(passphrase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw(t, tx.ToXDR()), sum[:]
+}
+
+func raw(t testing.TB, env xdr.TransactionEnvelope) []byte {
+	t.Helper()
+	body, err := passphrase.SignatureBase(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// The operations that are understood, built by another implementation, with what a person is told about each.
+var understood = []struct {
+	op    txnbuild.Operation
+	words string
+}{
+	{&txnbuild.CreateAccount{Destination: other, Amount: "10"}, "creates account " + other + " with 10.0000000 DIAM"},
+	{&txnbuild.Payment{Destination: other, Amount: "0.0000001", Asset: txnbuild.NativeAsset{}}, "pays 0.0000001 DIAM to " + other},
+	{&txnbuild.Payment{Destination: other, Amount: "922337203685.4775807", Asset: txnbuild.CreditAsset{Code: "USD", Issuer: source}},
+		"pays 922337203685.4775807 USD issued by " + source + " to " + other},
+	{&txnbuild.Payment{Destination: other, Amount: "1", Asset: txnbuild.CreditAsset{Code: "LONGERCODE", Issuer: source}},
+		"pays 1.0000000 LONGERCODE issued by " + source + " to " + other},
+	{&txnbuild.ChangeTrust{Line: txnbuild.CreditAsset{Code: "USD", Issuer: other}.MustToChangeTrustAsset(), Limit: "5"}, "trusts USD issued by " + other + " up to 5.0000000"},
+	{&txnbuild.ChangeTrust{Line: txnbuild.CreditAsset{Code: "USD", Issuer: other}.MustToChangeTrustAsset(), Limit: "0"}, "removes the trustline to USD issued by " + other},
+	{&txnbuild.SetOptions{SetFlags: []txnbuild.AccountFlag{txnbuild.AuthRequired, txnbuild.AuthClawbackEnabled}, ClearFlags: []txnbuild.AccountFlag{txnbuild.AuthImmutable},
+		MasterWeight: txnbuild.NewThreshold(1), LowThreshold: txnbuild.NewThreshold(2), MediumThreshold: txnbuild.NewThreshold(3), HighThreshold: txnbuild.NewThreshold(4),
+		HomeDomain: ptr("a\nb"), Signer: &txnbuild.Signer{Address: other, Weight: 9}},
+		"sets flags auth_required and auth_clawback_enabled, clears flags auth_immutable, sets master weight to 1, sets low threshold to 2, " +
+			"sets medium threshold to 3, sets high threshold to 4, sets home domain to \"a\\nb\", gives signer " + other + " weight 9"},
+	{&txnbuild.SetOptions{}, "changes no option"},
+	{&txnbuild.SetTrustLineFlags{Trustor: other, Asset: txnbuild.CreditAsset{Code: "USD", Issuer: source}, SetFlags: []txnbuild.TrustLineFlag{txnbuild.TrustLineAuthorized},
+		ClearFlags: []txnbuild.TrustLineFlag{txnbuild.TrustLineClawbackEnabled}},
+		"on the trustline of " + other + " to USD issued by " + source + " sets authorized clears clawback_enabled"},
+	{&txnbuild.ManageData{Name: "config", Value: []byte("v\x00")}, `sets data "config" to "v\x00"`},
+	{&txnbuild.ManageData{Name: "config"}, `removes data "config"`},
+	{&txnbuild.Clawback{From: other, Amount: "2", Asset: txnbuild.CreditAsset{Code: "USD", Issuer: source}}, "claws back 2.0000000 USD issued by " + source + " from " + other},
+}
+
+func TestTransactionsInWords(t *testing.T) {
+	for _, test := range understood {
+		body, hash := base(t, 7, test.op)
+		m, err := payload.Decode(keymgmt.KindTransaction, body)
+		if err != nil {
+			t.Errorf("%s: %v", test.words, err)
+			continue
+		}
+		if !bytes.Equal(m.Message(), hash) {
+			t.Errorf("%s: the message is %x, another implementation signs %x", test.words, m.Message(), hash)
+		}
+		want := []string{test.words + ", from " + source, "fee at most 0.0000100 DIAM, paid by " + source, `memo text "ref 7"`,
+			"sequence number 7", "valid from 2026-03-01T12:00:00Z to 2026-03-01T12:05:00Z", "on network " + passphrase.NetworkID().String()}
+		if got := m.Words(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("words:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		if !m.Is(keymgmt.KindTransaction, body) || m.Is(keymgmt.KindChallenge, body) || m.Is(keymgmt.KindTransaction, body[1:]) {
+			t.Error("the meaning does not know its body")
+		}
+	}
+}
+
+func TestFigures(t *testing.T) {
+	body, _ := base(t, 41, &txnbuild.Payment{Destination: other, Amount: "3", Asset: txnbuild.NativeAsset{}, SourceAccount: other}, &txnbuild.SetOptions{})
+	m, err := payload.Decode(keymgmt.KindTransaction, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := m.Transaction
+	pay, ok := tx.Operations[0].(payload.Payment)
+	switch {
+	case tx.Network != passphrase.NetworkID(), tx.Source.String() != source, tx.Sequence != 41, tx.Fee.Int64() != 200:
+		t.Errorf("%+v", tx)
+	case !tx.MinTime.Equal(start), !tx.MaxTime.Equal(start.Add(5 * time.Minute)), tx.Memo.String() != "ref 7":
+		t.Errorf("%+v", tx)
+	case !ok, pay.Origin().String() != other, pay.Destination.String() != other, pay.Amount.Int64() != 3*protocol.One, !pay.Asset.IsNative():
+		t.Errorf("%+v", pay)
+	case tx.Operations[1].Origin().String() != source:
+		t.Errorf("source of the second operation %s", tx.Operations[1].Origin())
+	}
+}
+
+// change edits the XDR of a good transaction.
+func change(t testing.TB, edit func(tx *xdr.Transaction)) []byte {
+	t.Helper()
+	body, _ := base(t, 7, &txnbuild.Payment{Destination: other, Amount: "3", Asset: txnbuild.CreditAsset{Code: "USD", Issuer: source}})
+	var p xdr.TransactionSignaturePayload
+	if err := p.UnmarshalBinary(body); err != nil {
+		t.Fatal(err)
+	}
+	edit(p.TaggedTransaction.Tx)
+	b, err := p.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestTransactionsThatAreNotUnderstood(t *testing.T) {
+	usd := txnbuild.CreditAsset{Code: "USD", Issuer: other}
+	muxed := xdr.MuxedAccount{Type: xdr.CryptoKeyTypeKeyTypeMuxedEd25519, Med25519: &xdr.MuxedAccountMed25519{Id: 1, Ed25519: xdr.Uint256{1}}}
+	good := change(t, func(*xdr.Transaction) {})
+	bodies := map[string][]byte{
+		"sequence 0":        change(t, func(tx *xdr.Transaction) { tx.SeqNum = 0 }),
+		"negative sequence": change(t, func(tx *xdr.Transaction) { tx.SeqNum = -1 }),
+		"no operations":     change(t, func(tx *xdr.Transaction) { tx.Operations = nil }),
+		"no time bounds":    change(t, func(tx *xdr.Transaction) { tx.Cond = xdr.Preconditions{} }),
+		"no end":            change(t, func(tx *xdr.Transaction) { tx.Cond.TimeBounds.MaxTime = 0 }),
+		"end before start":  change(t, func(tx *xdr.Transaction) { tx.Cond.TimeBounds.MinTime = tx.Cond.TimeBounds.MaxTime + 1 }),
+		"end of all time":   change(t, func(tx *xdr.Transaction) { tx.Cond.TimeBounds.MaxTime = 1<<64 - 1 }),
+		"other preconditions": change(t, func(tx *xdr.Transaction) {
+			tx.Cond = xdr.Preconditions{Type: xdr.PreconditionTypePrecondV2, V2: &xdr.PreconditionsV2{TimeBounds: tx.Cond.TimeBounds}}
+		}),
+		"muxed source":      change(t, func(tx *xdr.Transaction) { tx.SourceAccount = muxed }),
+		"muxed operation":   change(t, func(tx *xdr.Transaction) { tx.Operations[0].SourceAccount = &muxed }),
+		"muxed destination": change(t, func(tx *xdr.Transaction) { tx.Operations[0].Body.PaymentOp.Destination = muxed }),
+		"source of zeros":   change(t, func(tx *xdr.Transaction) { tx.SourceAccount.Ed25519 = &xdr.Uint256{} }),
+		"amount 0":          change(t, func(tx *xdr.Transaction) { tx.Operations[0].Body.PaymentOp.Amount = 0 }),
+		"negative amount":   change(t, func(tx *xdr.Transaction) { tx.Operations[0].Body.PaymentOp.Amount = -1 }),
+		"hole in the code": change(t, func(tx *xdr.Transaction) {
+			tx.Operations[0].Body.PaymentOp.Asset.AlphaNum4.AssetCode = [4]byte{'U', 0, 'D'}
+		}),
+		"code of blanks": change(t, func(tx *xdr.Transaction) { tx.Operations[0].Body.PaymentOp.Asset.AlphaNum4.AssetCode = [4]byte{' '} }),
+		"short code as long": change(t, func(tx *xdr.Transaction) {
+			tx.Operations[0].Body.PaymentOp.Asset = xdr.Asset{Type: xdr.AssetTypeAssetTypeCreditAlphanum12,
+				AlphaNum12: &xdr.AlphaNum12{AssetCode: [12]byte{'U', 'S', 'D'}, Issuer: xdr.MustAddress(other)}}
+		}),
+		"soroban": change(t, func(tx *xdr.Transaction) {
+			tx.Operations[0].Body = xdr.OperationBody{Type: xdr.OperationTypeExtendFootprintTtl, ExtendFootprintTtlOp: &xdr.ExtendFootprintTtlOp{}}
+		}),
+		"soroban data": change(t, func(tx *xdr.Transaction) {
+			tx.Ext = xdr.TransactionExt{V: 1, SorobanData: &xdr.SorobanTransactionData{}}
+		}),
+		"inflation target": change(t, func(tx *xdr.Transaction) {
+			tx.Operations[0].Body = options(xdr.SetOptionsOp{InflationDest: ptr(xdr.MustAddress(other))})
+		}),
+		"unknown flag": change(t, func(tx *xdr.Transaction) {
+			tx.Operations[0].Body = options(xdr.SetOptionsOp{SetFlags: ptr(xdr.Uint32(16))})
+		}),
+		"flag set and clear": change(t, func(tx *xdr.Transaction) {
+			tx.Operations[0].Body = options(xdr.SetOptionsOp{SetFlags: ptr(xdr.Uint32(1)), ClearFlags: ptr(xdr.Uint32(1))})
+		}),
+		"bytes after":         append(bytes.Clone(good), 0, 0, 0, 0),
+		"cut short":           good[:len(good)-4],
+		"a hash":              good[:32],
+		"noise":               []byte("sign this please"),
+		"only the network id": append(bytes.Clone(good[:32]), 0, 0, 0, 2),
+	}
+	for name, op := range map[string]txnbuild.Operation{
+		"account merge": &txnbuild.AccountMerge{Destination: other}, "bump sequence": &txnbuild.BumpSequence{BumpTo: 9},
+		"path payment": &txnbuild.PathPaymentStrictSend{SendAsset: usd, SendAmount: "1", Destination: other, DestAsset: usd, DestMin: "1"},
+		"offer":        &txnbuild.ManageSellOffer{Selling: usd, Buying: txnbuild.NativeAsset{}, Amount: "1", Price: xdr.Price{N: 1, D: 1}},
+		"inflation":    &txnbuild.Inflation{}, "sponsorship": &txnbuild.BeginSponsoringFutureReserves{SponsoredID: other},
+		"claimable":   &txnbuild.CreateClaimableBalance{Amount: "1", Asset: usd, Destinations: []txnbuild.Claimant{txnbuild.NewClaimant(other, nil)}},
+		"allow trust": &txnbuild.AllowTrust{Trustor: other, Type: txnbuild.CreditAsset{Code: "USD", Issuer: source}, Authorize: true},
+	} {
+		bodies[name], _ = base(t, 7, op)
+	}
+	var bump xdr.TransactionSignaturePayload
+	if err := bump.UnmarshalBinary(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, body := range bodies {
+		if m, err := payload.Decode(keymgmt.KindTransaction, body); !errors.Is(err, keymgmt.ErrMalformed) || m.Kind() != 0 || m.Message() != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, kind := range []keymgmt.Kind{0, keymgmt.KindChallenge, keymgmt.KindCheckpoint, keymgmt.KindJWT, 99} {
+		if _, err := payload.Decode(kind, good); !errors.Is(err, keymgmt.ErrMalformed) {
+			t.Errorf("a transaction as %d: %v", kind, err)
+		}
+	}
+}
+
+func options(op xdr.SetOptionsOp) xdr.OperationBody {
+	return xdr.OperationBody{Type: xdr.OperationTypeSetOptions, SetOptionsOp: &op}
+}
+
+// Every bit of a transaction is either refused or changes the message: nothing can be slipped past the words.
+func TestEveryBitCounts(t *testing.T) {
+	good := change(t, func(*xdr.Transaction) {})
+	first, err := payload.Decode(keymgmt.KindTransaction, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		for bit := range 8 {
+			bent := bytes.Clone(good)
+			bent[i] ^= 1 << bit
+			m, err := payload.Decode(keymgmt.KindTransaction, bent)
+			if err != nil {
+				continue
+			}
+			if bytes.Equal(m.Message(), first.Message()) || strings.Join(m.Words(), "\n") == strings.Join(first.Words(), "\n") {
+				t.Fatalf("bit %d of byte %d (%s) means nothing", bit, i, hex.EncodeToString(good[i:i+1]))
+			}
+		}
+	}
+}
