@@ -98,9 +98,12 @@ func Load(file, sig []byte, officer ed25519.PublicKey) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Policy{file: f, hash: sha256.Sum256(file), network: f.Network.NetworkID(), keys: map[keymgmt.KeyID]*Key{}}
+	p := &Policy{file: f, hash: sha256.Sum256(file), network: f.Network.NetworkID(), keys: map[keymgmt.KeyID]*Key{}, callers: map[string]bool{}}
 	for i := range f.Keys {
 		p.keys[f.Keys[i].ID] = &f.Keys[i]
+		for _, c := range f.Keys[i].Callers {
+			p.callers[c] = true
+		}
 	}
 	return p, nil
 }
@@ -108,8 +111,13 @@ func Load(file, sig []byte, officer ed25519.PublicKey) (*Policy, error) {
 // Check reads a policy file that nobody has signed yet and says what is wrong with it.
 func Check(file []byte) (File, error) { return parse(file) }
 
-func parse(file []byte) (File, error) {
-	var f File
+func parse(file []byte) (f File, err error) {
+	// The decoder indexes an empty list, and panics, on a table such as [[key.0]] (go-toml v2.2.4).
+	defer func() {
+		if r := recover(); r != nil {
+			f, err = File{}, fmt.Errorf("%w: the TOML decoder gave up: %v", ErrInvalid, r)
+		}
+	}()
 	dec := toml.NewDecoder(bytes.NewReader(file)).DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
 		var strict *toml.StrictMissingError
@@ -121,7 +129,10 @@ func parse(file []byte) (File, error) {
 	if err := exactNames(file); err != nil {
 		return File{}, err
 	}
-	return f, f.validate()
+	if err := f.validate(); err != nil {
+		return File{}, err
+	}
+	return f, nil
 }
 
 // exactNames refuses names that the decoder would match although they are spelt otherwise: "Frozen" next to "frozen"

@@ -32,6 +32,7 @@ type Policy struct {
 	hash    [sha256.Size]byte
 	network protocol.Hash
 	keys    map[keymgmt.KeyID]*Key
+	callers map[string]bool // those of all keys
 }
 
 // Facts is what a decision depends on besides the request. The zero value allows nothing: a fact that is missing
@@ -95,16 +96,8 @@ func (p *Policy) Knows(caller string, key keymgmt.KeyID) bool {
 	return rule != nil && slices.Contains(rule.Callers, caller)
 }
 
-// Callers returns every client that may use any key, sorted.
-func (p *Policy) Callers() []string {
-	all := map[string]bool{}
-	for _, k := range p.keys {
-		for _, c := range k.Callers {
-			all[c] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(all))
-}
+// KnowsCaller reports whether any key is open to caller.
+func (p *Policy) KnowsCaller(caller string) bool { return p.callers[caller] }
 
 // Decide gives permission to sign what m says, if the rules allow it on these facts. m must be what payload.Decode made
 // of r. The error is a *Denial.

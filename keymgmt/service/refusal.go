@@ -66,7 +66,7 @@ func (r *refusals) take(name string, now time.Time) (ok bool, left int) {
 // refuse records that a request was refused. The caller gets his refusal only once that is on record.
 func (s *Service) refuse(ctx context.Context, caller string, r keymgmt.Request, why error) error {
 	bucket := "unknown"
-	if s.knows(caller) {
+	if s.cfg.Policy.KnowsCaller(caller) {
 		bucket = caller
 	}
 	if s.cfg.Policy.Knows(caller, r.Key) {

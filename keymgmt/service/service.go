@@ -125,7 +125,7 @@ func (c client) Sign(ctx context.Context, r keymgmt.Request) (keymgmt.Signature,
 // goes through the same steps and finds what is already there.
 func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (keymgmt.Signature, error) {
 	// 1. Authenticate: to whom a key is not open, it does not exist.
-	if !s.knows(caller) {
+	if !s.cfg.Policy.KnowsCaller(caller) {
 		return keymgmt.Signature{}, keymgmt.ErrUnknownKey
 	}
 	// 2. Validate the shape of the request.
@@ -164,15 +164,6 @@ func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (k
 	}
 	// 8. Journal the signature; if the journal has one already, that one is the answer.
 	return s.keep(ctx, asked{caller: caller, request: r, meaning: meaning}, keymgmt.Signature{Public: public, Bytes: raw})
-}
-
-func (s *Service) knows(caller string) bool {
-	for _, key := range s.cfg.Policy.Keys() {
-		if s.cfg.Policy.Knows(caller, key) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Service) isBroken(key keymgmt.KeyID) bool {

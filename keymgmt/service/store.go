@@ -174,7 +174,10 @@ func (s *Service) facts(ctx context.Context, tx *audit.Tx, q asked, in intent) (
 			return facts, err
 		}
 		for counter, amount := range reserved {
-			facts.Spent[counter].Sub(facts.Spent[counter], amount) // the counter exists, it holds this amount
+			if facts.Spent[counter] == nil || facts.Spent[counter].Cmp(amount) < 0 {
+				return facts, fmt.Errorf("service: counter %s of %s does not hold what %s reserved", counter, key, q.request.Ref)
+			}
+			facts.Spent[counter].Sub(facts.Spent[counter], amount)
 		}
 	}
 	return facts, err
