@@ -136,7 +136,7 @@ func parse(file []byte) (f File, err error) {
 }
 
 // exactNames refuses names that the decoder would match although they are spelt otherwise: "Frozen" next to "frozen"
-// could read one way to the officer and another to the signer. It also refuses floating-point numbers.
+// could read one way to the officer and another to the signer. It also refuses numbers with a point.
 func exactNames(file []byte) error {
 	var tree map[string]any
 	if err := toml.Unmarshal(file, &tree); err != nil {
@@ -147,8 +147,7 @@ func exactNames(file []byte) error {
 
 func walk(v any) error {
 	switch v := v.(type) {
-	case float64:
-		return fmt.Errorf("%w: %v: amounts are text, in quotes", ErrInvalid, v)
+	case string, bool, int64:
 	case map[string]any:
 		for name, inner := range v {
 			if strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsUpper(r) }) {
@@ -164,6 +163,8 @@ func walk(v any) error {
 				return err
 			}
 		}
+	default: // a number with a point, a date: amounts are text, in quotes
+		return fmt.Errorf("%w: value %v", ErrInvalid, v)
 	}
 	return nil
 }
