@@ -18,7 +18,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,11 +45,12 @@ var (
 // MaxTries bounds how often Do runs a transaction that the database refuses to serialise.
 const MaxTries = 20
 
-// How long Do waits between tries, growing from the first to the last, and how long a COMMIT may take.
+// How long Do waits between tries, growing from the first to the last, and how long a COMMIT and a ROLLBACK may take.
 const (
-	minBackoff    = time.Millisecond
-	maxBackoff    = 100 * time.Millisecond
-	commitTimeout = 30 * time.Second
+	minBackoff      = time.Millisecond
+	maxBackoff      = 100 * time.Millisecond
+	commitTimeout   = 30 * time.Second
+	rollbackTimeout = 5 * time.Second
 )
 
 // Reader reads committed rows. *Tx is one, and so is DB.Reader.
@@ -57,7 +61,8 @@ type Reader interface {
 
 // DB is the database: one pool whose transactions only Do begins, and one pool of read-only sessions.
 type DB struct {
-	write, read *pgxpool.Pool
+	write, read      *pgxpool.Pool
+	records, retries atomic.Int64 // committed events; transactions run once more
 }
 
 // Open connects to url (a pgx connection string) with at most maxConns connections in each of the two pools. It does
@@ -171,6 +176,7 @@ func Do(ctx context.Context, db *DB, actor Actor, fn func(ctx context.Context, t
 		case <-time.After(backoff/2 + rand.N(backoff)): // jitter, so that the losers do not meet again
 		}
 		backoff = min(2*backoff, maxBackoff)
+		db.retries.Add(1)
 	}
 	return ErrContention
 }
@@ -180,10 +186,7 @@ func attempt(ctx context.Context, db *DB, actor Actor, fn func(ctx context.Conte
 	if err != nil {
 		return err
 	}
-	settle := context.WithoutCancel(ctx)
-	settle, cancel := context.WithTimeout(settle, commitTimeout)
-	defer cancel()
-	defer func() { _ = pgtx.Rollback(settle) }() // does nothing after a commit; a broken connection rolls back by itself
+	defer rollback(ctx, pgtx)
 	tx := &Tx{tx: pgtx, actor: actor}
 	defer tx.ended.Store(true)
 	if err := fn(ctx, tx); err != nil {
@@ -192,7 +195,21 @@ func attempt(ctx context.Context, db *DB, actor Actor, fn func(ctx context.Conte
 	if tx.records == 0 {
 		return ErrNothingRecorded
 	}
-	return pgtx.Commit(settle)
+	commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	if err := pgtx.Commit(commit); err != nil {
+		return err
+	}
+	db.records.Add(int64(tx.records))
+	return nil
+}
+
+// rollback ends a transaction that was not committed. It does nothing after a commit, and a connection that is broken
+// rolls back by itself.
+func rollback(ctx context.Context, tx pgx.Tx) {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	_ = tx.Rollback(end) // see above
 }
 
 // retryable reports whether the database refused to serialise a transaction that may well succeed next time.
@@ -219,9 +236,16 @@ func classify(err error) error {
 	}
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) || pgconn.SafeToRetry(err) || isNetwork(err) {
-		return fmt.Errorf("%w: %v", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
+}
+
+// isNetwork reports whether err comes from a broken connection rather than from an answer.
+func isNetwork(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(), "conn closed")
 }
 
 // Unavailable reports whether err, of any call on a Reader or of Do, means that the database is away.

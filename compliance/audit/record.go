@@ -1,15 +1,10 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strings"
 	"time"
 )
@@ -65,62 +60,4 @@ func (t *Tx) Record(ctx context.Context, e Event) (RecordID, error) {
 	}
 	t.records++
 	return id, nil
-}
-
-// Canonical returns the one encoding of v as JSON that is hashed and signed: keys sorted, no blanks, no HTML escapes,
-// integers only (RFC 8785 for values without fractions). A number that is not an integer is an error.
-func Canonical(v any) ([]byte, error) {
-	first, err := encode(v)
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	dec := json.NewDecoder(bytes.NewReader(first))
-	dec.UseNumber()
-	var plain any
-	if err := dec.Decode(&plain); err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	if err := onlyIntegers(plain); err != nil {
-		return nil, err
-	}
-	return encode(plain)
-}
-
-func encode(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
-}
-
-func onlyIntegers(v any) error {
-	switch v := v.(type) {
-	case json.Number:
-		if strings.ContainsAny(v.String(), ".eE") {
-			return fmt.Errorf("audit: number %s is not an integer", v)
-		}
-	case []any:
-		for _, x := range v {
-			if err := onlyIntegers(x); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		for _, x := range v {
-			if err := onlyIntegers(x); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// isNetwork reports whether err comes from a broken connection rather than from an answer.
-func isNetwork(err error) bool {
-	var n net.Error
-	return errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(), "conn closed")
 }
