@@ -113,17 +113,32 @@ func (h HSM) open(retryPIN bool) (*pkcs11.Keyring, error) {
 	return pkcs11.Open(h.keyring(retryPIN))
 }
 
-// load reads the policy and checks the officer's signature.
-func (p Policy) load() (*policy.Policy, error) {
-	file, err := boot.ReadFile(p.File, policy.MaxFile)
+// load reads the policy, checks the officer's signature, and that every client whom it lets sign may connect.
+func (c *Config) load() (*policy.Policy, error) {
+	file, err := boot.ReadFile(c.Policy.File, policy.MaxFile)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	signature, err := boot.ReadFile(p.Signature, maxSignature)
+	signature, err := boot.ReadFile(c.Policy.Signature, maxSignature)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	return policy.Load(file, signature, p.Officer.Key())
+	rules, err := policy.Load(file, signature, c.Policy.Officer.Key())
+	if err != nil {
+		return nil, err
+	}
+	content, err := policy.Check(file)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range content.Keys {
+		for _, caller := range key.Callers {
+			if !slices.Contains(c.AllowedClients, caller) {
+				return nil, fmt.Errorf("the policy lets %q use key %s, but allowed_clients does not let it connect", caller, key.ID)
+			}
+		}
+	}
+	return rules, nil
 }
 
 // maxSignature bounds the file with the officer's signature, in bytes.
@@ -132,7 +147,7 @@ const maxSignature = 1 << 10
 // checkConfig reads everything that the configuration names, and loads the library, but does not talk to the token: a
 // check must not use up a try of the PIN.
 func checkConfig(_ context.Context, cfg *Config, _ options, stdout io.Writer) error {
-	rules, err := cfg.Policy.load()
+	rules, err := cfg.load()
 	if err != nil {
 		return err
 	}
@@ -153,20 +168,7 @@ func checkConfig(_ context.Context, cfg *Config, _ options, stdout io.Writer) er
 	if err := ring.Close(); err != nil {
 		return err
 	}
-	if err := callersAllowed(cfg, rules); err != nil {
-		return err
-	}
 	hash := rules.Hash()
 	_, err = fmt.Fprintf(stdout, "configuration is good\npolicy version %d, sha256 %x, %d keys\n", rules.Version(), hash, len(rules.Keys()))
 	return err
-}
-
-// callersAllowed finds clients that the policy knows and the listener would turn away.
-func callersAllowed(cfg *Config, rules *policy.Policy) error {
-	for _, caller := range rules.Callers() {
-		if !slices.Contains(cfg.AllowedClients, caller) {
-			return fmt.Errorf("the policy lets %q sign, but allowed_clients does not let it connect", caller)
-		}
-	}
-	return nil
 }

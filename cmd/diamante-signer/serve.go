@@ -29,11 +29,8 @@ const (
 // is unavailable, so that the gateway's health can name what is missing, and a restart loop never touches the PIN.
 func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error {
 	log := boot.Logger(stdout, "diamante-signer")
-	rules, err := cfg.Policy.load()
+	rules, err := cfg.load()
 	if err != nil {
-		return err
-	}
-	if err := callersAllowed(cfg, rules); err != nil {
 		return err
 	}
 	tlsConfig, err := cfg.TLS.ServerConfig(cfg.AllowedClients...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func TestFailedSessionIsClosed(t *testing.T) {
 }
 
 func TestWrongPINIsTriedOnce(t *testing.T) {
-	cfg, setup := newToken(t)
+	cfg, _ := newToken(t)
 	good := cfg.PIN
 	wrong := func() ([]byte, error) { return []byte("not the PIN"), nil }
 	cfg.PIN = wrong
@@ -122,7 +123,6 @@ func TestWrongPINIsTriedOnce(t *testing.T) {
 	if err := open(t, cfg).Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_ = setup
 }
 
 func TestLockedPINIsNotTried(t *testing.T) {
@@ -257,6 +257,8 @@ func TestHangingCallDoesNotHoldItsCaller(t *testing.T) {
 	ring, _ := newRing(t, id)
 	mustSign(t, ring, id)
 	hang, entered := make(chan struct{}), make(chan struct{}, 1)
+	letGo := sync.OnceFunc(func() { close(hang) })
+	t.Cleanup(letGo) // a keyring waits for calls in flight when it is closed
 	faults(ring, func(call string) error {
 		if call == "C_Sign" {
 			entered <- struct{}{}
@@ -280,7 +282,7 @@ func TestHangingCallDoesNotHoldItsCaller(t *testing.T) {
 	}
 	faults(ring, func(string) error { return nil })
 	mustSign(t, ring, id) // another place is free
-	close(hang)
+	letGo()
 }
 
 func TestInitTokenNeeds(t *testing.T) {

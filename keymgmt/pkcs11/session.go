@@ -87,8 +87,8 @@ func with[T any](ctx context.Context, k *Keyring, f func(*epoch, session) (T, er
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer func() { <-k.seats }()
 		value, err := repeat(ctx, k, f)
+		<-k.seats // before the answer: who has it can count on the place being free
 		done <- result{value, err}
 	}()
 	select {
