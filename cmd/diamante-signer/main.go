@@ -18,7 +18,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/keymgmt"
@@ -80,18 +79,19 @@ func parse(command string, args []string) (o options, err error) {
 	f.StringVar(&o.config, "config", "", "configuration file")
 	switch command {
 	case "keygen":
+		f.BoolVar(&o.yes, "yes", false, "do it")
 		f.Func("key", "id of a key to make", func(s string) error {
 			id, err := keymgmt.ParseKeyID(s)
 			o.keys = append(o.keys, id)
 			return err
 		})
 	case "init-token":
+		f.BoolVar(&o.yes, "yes", false, "do it")
 		f.StringVar(&o.soPINFile, "so-pin-file", "", "file with the security officer's PIN")
+	case "try-pin":
+		f.BoolVar(&o.yes, "yes", false, "do it")
 	case "keys":
 		f.BoolVar(&o.json, "json", false, "print JSON")
-	}
-	if strings.HasPrefix(command, "key") || command == "init-token" || command == "try-pin" {
-		f.BoolVar(&o.yes, "yes", false, "do it")
 	}
 	if err := f.Parse(args); err != nil {
 		return o, err

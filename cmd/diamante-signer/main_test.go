@@ -335,7 +335,7 @@ func TestArguments(t *testing.T) {
 	t.Setenv(softhsm.Env, "")
 	for _, args := range [][]string{{}, {"sing"}, {"serve"}, {"serve", "-config"}, {"serve", "-config", "x", "y"}, {"serve", "--yes", "-config", "x"},
 		{"keygen", "-config", "x"}, {"keygen", "-config", "x", "-key", "No Key"}, {"init-token", "-config", "x"},
-		{"keys", "-config", "/nonexistent/signer.toml"}, {"keys", "-pin", "1234", "-config", "x"}} {
+		{"keys", "-config", "/nonexistent/signer.toml"}, {"keys", "-pin", "1234", "-config", "x"}, {"keys", "--yes", "-config", "x"}} {
 		var out strings.Builder
 		if err := run(t.Context(), args, &out); err == nil {
 			t.Errorf("%q: accepted, printed %q", args, out.String())
