@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -66,6 +67,7 @@ type Site struct {
 	cfg       Config
 	byAddress *limiter
 	byCaller  *limiter
+	patience  time.Duration // how long a body may take to arrive
 }
 
 // New makes a Site.
@@ -73,7 +75,7 @@ func New(cfg Config) (*Site, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Site{cfg: cfg, byAddress: newLimiter(cfg.Address, cfg.Now), byCaller: newLimiter(cfg.Caller, cfg.Now)}, nil
+	return &Site{cfg: cfg, byAddress: newLimiter(cfg.Address, cfg.Now), byCaller: newLimiter(cfg.Caller, cfg.Now), patience: bodyTimeout}, nil
 }
 
 // Keys says what an Idempotency-Key means to a route. Zero is invalid for every method that may change something.
@@ -153,7 +155,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if len(r.URL.RawQuery) > MaxQuery {
 		return ErrURITooLong
 	}
-	setDeadlines(w, e.Timeout)
+	e.setDeadlines(w, r)
 	r.Body = http.MaxBytesReader(w, r.Body, e.MaxBody)
 	caller, err := e.Access.check(r)
 	if err != nil {
@@ -172,13 +174,32 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	return e.Serve(w, r)
 }
 
-// setDeadlines bounds how long a body may trickle in and an answer may take to leave. A connection that cannot have
-// deadlines is a test's recorder.
-func setDeadlines(w http.ResponseWriter, timeout time.Duration) {
+// setDeadlines bounds how long a body may trickle in and an answer may take to leave. The first is lifted when the body
+// is there: net/http goes on reading to notice a client that leaves, and would take the deadline for that. A connection
+// that cannot have deadlines is a test's recorder.
+func (e *Endpoint) setDeadlines(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	now := time.Now()
-	_ = rc.SetReadDeadline(now.Add(bodyTimeout))
-	_ = rc.SetWriteDeadline(now.Add(timeout + writeGrace))
+	_ = rc.SetWriteDeadline(now.Add(e.Timeout + writeGrace))
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	_ = rc.SetReadDeadline(now.Add(e.site.patience))
+	r.Body = &timedBody{ReadCloser: r.Body, arrived: func() { _ = rc.SetReadDeadline(time.Time{}) }}
+}
+
+// timedBody calls arrived when the body has been read to its end.
+type timedBody struct {
+	io.ReadCloser
+	arrived func()
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.arrived()
+	}
+	return n, err
 }
 
 // methods are those that a route can have here.

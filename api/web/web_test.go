@@ -333,25 +333,37 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestSlowBody(t *testing.T) {
+// reading serves a handler that reads its body and then takes its time, on a site with little patience.
+func reading(t *testing.T, done chan<- error) net.Conn {
+	t.Helper()
 	s := newSite(t, nil)
-	done := make(chan error, 1)
-	h := s.serve(Route{Method: "POST", Pattern: "/x", Access: Anyone(), Keys: KeyNone, Serve: func(w http.ResponseWriter, r *http.Request) error {
-		// The deadline is brought forward so that the test need not wait for the real one.
-		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
-			return err
-		}
+	s.patience = 20 * time.Millisecond
+	srv := httptest.NewServer(s.serve(Route{Method: "POST", Pattern: "/x", Access: Anyone(), Keys: KeyNone, Serve: func(w http.ResponseWriter, r *http.Request) error {
 		_, err := ReadBody(r, "application/json")
+		if err == nil {
+			timer := time.NewTimer(5 * s.patience)
+			defer timer.Stop()
+			select {
+			case <-r.Context().Done():
+				err = r.Context().Err()
+			case <-timer.C:
+			}
+		}
 		done <- err
 		return err
-	}})
-	srv := httptest.NewServer(h)
-	defer srv.Close()
+	}}))
+	t.Cleanup(srv.Close)
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func TestSlowBody(t *testing.T) {
+	done := make(chan error, 1)
+	conn := reading(t, done)
 	fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
 	if err := <-done; !errors.Is(err, ErrSlow) {
 		t.Fatalf("got %v, want ErrSlow", err)
@@ -359,6 +371,15 @@ func TestSlowBody(t *testing.T) {
 	answer, err := io.ReadAll(conn)
 	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") {
 		t.Errorf("got %q, %v", answer, err)
+	}
+}
+
+func TestSlowHandlersAreNotTakenForSlowBodies(t *testing.T) {
+	done := make(chan error, 1)
+	conn := reading(t, done)
+	fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+	if err := <-done; err != nil {
+		t.Errorf("the handler was cut short: %v", err)
 	}
 }
 
