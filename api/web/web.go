@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -174,32 +173,16 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	return e.Serve(w, r)
 }
 
-// setDeadlines bounds how long a body may trickle in and an answer may take to leave. The first is lifted when the body
-// is there: net/http goes on reading to notice a client that leaves, and would take the deadline for that. A connection
-// that cannot have deadlines is a test's recorder.
+// setDeadlines bounds how long a body may trickle in and an answer may take to leave. net/http lifts the first when the
+// body is there. Without a body there is nothing to lift it: it would break the read by which net/http notices a client
+// that leaves, and cut a handler short that waits for a ledger. A connection that cannot have deadlines is a test's recorder.
 func (e *Endpoint) setDeadlines(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	now := time.Now()
+	if r.Body != nil && r.Body != http.NoBody {
+		_ = rc.SetReadDeadline(now.Add(e.site.patience))
+	}
 	_ = rc.SetWriteDeadline(now.Add(e.Timeout + writeGrace))
-	if r.Body == nil || r.Body == http.NoBody {
-		return
-	}
-	_ = rc.SetReadDeadline(now.Add(e.site.patience))
-	r.Body = &timedBody{ReadCloser: r.Body, arrived: func() { _ = rc.SetReadDeadline(time.Time{}) }}
-}
-
-// timedBody calls arrived when the body has been read to its end.
-type timedBody struct {
-	io.ReadCloser
-	arrived func()
-}
-
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		b.arrived()
-	}
-	return n, err
 }
 
 // methods are those that a route can have here.

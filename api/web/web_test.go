@@ -338,7 +338,7 @@ func reading(t *testing.T, done chan<- error) net.Conn {
 	t.Helper()
 	s := newSite(t, nil)
 	s.patience = 20 * time.Millisecond
-	srv := httptest.NewServer(s.serve(Route{Method: "POST", Pattern: "/x", Access: Anyone(), Keys: KeyNone, Serve: func(w http.ResponseWriter, r *http.Request) error {
+	serve := func(w http.ResponseWriter, r *http.Request) error {
 		_, err := ReadBody(r, "application/json")
 		if err == nil {
 			timer := time.NewTimer(5 * s.patience)
@@ -351,7 +351,9 @@ func reading(t *testing.T, done chan<- error) net.Conn {
 		}
 		done <- err
 		return err
-	}}))
+	}
+	srv := httptest.NewServer(s.serve(Route{Method: "POST", Pattern: "/x", Access: Anyone(), Keys: KeyNone, Serve: serve},
+		Route{Method: "GET", Pattern: "/x", Access: Anyone(), Serve: serve}))
 	t.Cleanup(srv.Close)
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
@@ -375,11 +377,13 @@ func TestSlowBody(t *testing.T) {
 }
 
 func TestSlowHandlersAreNotTakenForSlowBodies(t *testing.T) {
-	done := make(chan error, 1)
-	conn := reading(t, done)
-	fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
-	if err := <-done; err != nil {
-		t.Errorf("the handler was cut short: %v", err)
+	for _, request := range []string{"POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+		"GET /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\r\n"} {
+		done := make(chan error, 1)
+		fmt.Fprint(reading(t, done), request)
+		if err := <-done; err != nil {
+			t.Errorf("%.4s: the handler was cut short: %v", request, err)
+		}
 	}
 }
 
