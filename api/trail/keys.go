@@ -20,8 +20,8 @@ const ClaimFor = 2 * time.Minute
 // Keys is the web.KeyStore of the gateway's database, table api.idempotency.
 type Keys struct{ DB *audit.DB }
 
-// Begin claims k, finds its answer, or says why neither.
-func (s Keys) Begin(ctx context.Context, k web.KeyedRequest) (*web.KeptAnswer, error) {
+// Claim claims k, finds its answer, or says why neither.
+func (s Keys) Claim(ctx context.Context, k web.KeyedRequest) (*web.KeptAnswer, error) {
 	var kept *web.KeptAnswer
 	err := audit.Do(ctx, s.DB, actor(k.Caller), func(ctx context.Context, tx *audit.Tx) error {
 		kept = nil // the transaction may run more than once
@@ -72,8 +72,8 @@ func find(ctx context.Context, tx *audit.Tx, k web.KeyedRequest) (*web.KeptAnswe
 	return nil, nil
 }
 
-// Finish keeps the answer.
-func (s Keys) Finish(ctx context.Context, k web.KeyedRequest, a web.KeptAnswer) error {
+// Keep keeps the answer.
+func (s Keys) Keep(ctx context.Context, k web.KeyedRequest, a web.KeptAnswer) error {
 	const finish = `UPDATE api.idempotency SET status = $4, content_type = $5, body = $6, claimed_until = now()
 		WHERE scope = $1 AND key = $2 AND request = $3 AND status IS NULL`
 	body := a.Body

@@ -62,7 +62,7 @@ func TestKeys(t *testing.T) {
 	k := key("a", "k", 1)
 	begin := func(k web.KeyedRequest, wantErr error, want string) {
 		t.Helper()
-		got, err := keys.Begin(ctx, k)
+		got, err := keys.Claim(ctx, k)
 		if !errors.Is(err, wantErr) || wantErr == nil && err != nil {
 			t.Fatalf("error %v, want %v", err, wantErr)
 		}
@@ -82,12 +82,12 @@ func TestKeys(t *testing.T) {
 	exec(t, owner, `UPDATE api.idempotency SET claimed_until = now() - interval '1 second'`) // as after a crash
 	begin(k, nil, "")
 	answer := web.KeptAnswer{Status: 201, ContentType: "application/json", Body: []byte(`{"id":1}`)}
-	if err := keys.Finish(ctx, k, answer); err != nil {
+	if err := keys.Keep(ctx, k, answer); err != nil {
 		t.Fatal(err)
 	}
 	begin(k, nil, `{"id":1}`)
 	// The one whose time was over comes back late: the answer that was given stays.
-	if err := keys.Finish(ctx, k, web.KeptAnswer{Status: 201, ContentType: "application/json", Body: []byte(`{"id":2}`)}); err != nil {
+	if err := keys.Keep(ctx, k, web.KeptAnswer{Status: 201, ContentType: "application/json", Body: []byte(`{"id":2}`)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := keys.Release(ctx, k); err != nil {
@@ -106,7 +106,7 @@ func TestOneOfManyClaims(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make([]error, 8)
 	for i := range errs {
-		wg.Go(func() { _, errs[i] = keys.Begin(context.Background(), key("a", "k", 1)) })
+		wg.Go(func() { _, errs[i] = keys.Claim(context.Background(), key("a", "k", 1)) })
 	}
 	wg.Wait()
 	won := 0
@@ -128,7 +128,7 @@ func TestSweepTakesOnlyWhatIsOver(t *testing.T) {
 	ctx := context.Background()
 	keys := trail.Keys{DB: db}
 	for i := range 2 {
-		if _, err := keys.Begin(ctx, key("a", fmt.Sprint(i), 1)); err != nil {
+		if _, err := keys.Claim(ctx, key("a", fmt.Sprint(i), 1)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -34,12 +34,12 @@ type KeptAnswer struct {
 
 // KeyStore keeps answers. It is shared by all replicas of a program and survives them; all three methods are atomic.
 type KeyStore interface {
-	// Begin claims the key for this request, for a limited time. It returns the answer that was kept for the same
+	// Claim claims the key for this request, for a limited time. It returns the answer that was kept for the same
 	// request, or nil when the caller is now to make one; ErrKeyUsed when the key belongs to another request; ErrKeyBusy
 	// when the same request is being answered elsewhere and its time is not over.
-	Begin(ctx context.Context, k KeyedRequest) (*KeptAnswer, error)
-	// Finish keeps the answer.
-	Finish(ctx context.Context, k KeyedRequest, a KeptAnswer) error
+	Claim(ctx context.Context, k KeyedRequest) (*KeptAnswer, error)
+	// Keep keeps the answer.
+	Keep(ctx context.Context, k KeyedRequest, a KeptAnswer) error
 	// Release gives the claim up without an answer: the same request may try again at once.
 	Release(ctx context.Context, k KeyedRequest) error
 }
@@ -47,7 +47,7 @@ type KeyStore interface {
 // IdempotencyKey returns the caller's key in a form that is unique over all callers, or "" when he gave none. A
 // handler of a keyed route hands it to the domain, which makes its change under it, once.
 //
-// This is what makes a crash between the change and Finish harmless: the claim runs out, the client asks again, the
+// This is what makes a crash between the change and Keep harmless: the claim runs out, the client asks again, the
 // handler runs again with the same key, and the domain finds the change made and returns it as it was.
 func IdempotencyKey(ctx context.Context) string { return exchangeOf(ctx).key }
 
@@ -61,7 +61,7 @@ func (e *Endpoint) keyed(w http.ResponseWriter, r *http.Request) error {
 	if k.Key == "" {
 		return e.Serve(w, r)
 	}
-	kept, err := e.site.cfg.Keys.Begin(r.Context(), k)
+	kept, err := e.site.cfg.Keys.Claim(r.Context(), k)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (e *Endpoint) keyed(w http.ResponseWriter, r *http.Request) error {
 		if lost := e.site.cfg.Keys.Release(settle, k); lost != nil {
 			e.site.cfg.Log.Warn("an idempotency key stays claimed until its time is over", "req", x.caller.Request, "err", lost)
 		}
-	} else if lost := e.site.cfg.Keys.Finish(settle, k, out.answer()); lost != nil {
+	} else if lost := e.site.cfg.Keys.Keep(settle, k, out.answer()); lost != nil {
 		// The change is made, so the client is told so. Asked again, the domain finds it by the key.
 		e.site.cfg.Log.Warn("an answer could not be kept", "req", x.caller.Request, "err", lost)
 	}
