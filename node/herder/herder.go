@@ -1,0 +1,343 @@
+// Package herder decides when a ledger closes and with what: it queues transactions, proposes values to a consensus,
+// and closes the ledgers that were decided, in order.
+//
+// A Herder is a machine that is stepped: Step does what is due and says when it wants to be stepped next; Run is Step
+// with a timer. Step waits for nothing but a signature and knows the time from its Clock only, so a test with a clock of
+// its own drives days of ledgers in a second.
+package herder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/node/protocol"
+)
+
+const (
+	// signTimeout bounds one signature over a value.
+	signTimeout = 3 * time.Second
+	// signRetry is the pause before a failed signature is asked for again.
+	signRetry = time.Second
+	// maxSlotsAhead is how far beyond the last closed ledger decisions are kept until the ones before them come.
+	maxSlotsAhead = 12
+	// maxTxSets bounds the transaction sets that are kept for values not yet decided.
+	maxTxSets = 64
+)
+
+// ErrBroken is wrapped by every error after which a validator must not go on: a ledger failed to close, or consensus
+// decided what cannot be applied. What is on disk is as of the last closed ledger.
+var ErrBroken = errors.New("herder: cannot go on")
+
+// Ledger is the state whose closing the herder drives. Header and CheckValid are safe for concurrent use.
+type Ledger interface {
+	// Header returns the last closed ledger's header and its hash.
+	Header() (xdr.LedgerHeader, protocol.Hash)
+	// CheckValid says whether a transaction could be in the next ledger.
+	CheckValid(env xdr.TransactionEnvelope) xdr.TransactionResult
+	// Close applies a decided value, whose transaction set is set, and makes the result durable before it returns. An
+	// error means that nothing is known of what is on disk.
+	Close(set xdr.GeneralizedTransactionSet, value xdr.StellarValue) (xdr.LedgerCloseMeta, error)
+}
+
+// Clock tells the time and waits. SystemClock is the real one.
+type Clock interface {
+	// Now returns the time.
+	Now() time.Time
+	// After sends once, when d has passed.
+	After(d time.Duration) <-chan time.Time
+}
+
+// SystemClock is the machine's clock.
+type SystemClock struct{}
+
+// Now returns time.Now.
+func (SystemClock) Now() time.Time { return time.Now() }
+
+// After is time.After.
+func (SystemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Config is what a Herder is made of.
+type Config struct {
+	// Passphrase of the network.
+	Passphrase protocol.Passphrase
+	// Ledger is driven by this herder and closed by nobody else.
+	Ledger Ledger
+	// Signer signs the values that this validator proposes.
+	Signer ValueSigner
+	// Consensus makes the consensus; Alone for a single validator.
+	Consensus func(Driver) Consensus
+	// CloseEvery is the target from one ledger to the next.
+	CloseEvery time.Duration
+	// MaxLead is how far a proposed close time may run ahead of the clock, at most MaxTimeSlip. Close times are whole
+	// seconds that always grow, so with zero no two ledgers close within one second.
+	MaxLead time.Duration
+	// QueueOps bounds the operations that wait; zero means QueueLedgers full ledgers.
+	QueueOps int
+	// Clock is the only source of time; nil means SystemClock.
+	Clock Clock
+	// Closed is called after each ledger, from Step, with what it took; nil for nobody. It must not block.
+	Closed func(meta xdr.LedgerCloseMeta, took time.Duration)
+	// Logger is told what nobody is answered; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// Validate checks c.
+func (c Config) Validate() error {
+	switch {
+	case c.Passphrase.Validate() != nil:
+		return c.Passphrase.Validate()
+	case c.Ledger == nil || c.Signer == nil || c.Consensus == nil:
+		return errors.New("herder: ledger, signer and consensus are required")
+	case c.CloseEvery <= 0:
+		return errors.New("herder: the time between ledgers must be positive")
+	case c.MaxLead < 0 || c.MaxLead > MaxTimeSlip:
+		return fmt.Errorf("herder: lead must be 0 to %s", MaxTimeSlip)
+	case c.QueueOps < 0:
+		return errors.New("herder: a negative queue limit")
+	}
+	return nil
+}
+
+// Herder drives one validator's ledger.
+type Herder struct {
+	cfg       Config
+	network   protocol.Hash
+	consensus Consensus
+	wake      chan struct{} // holds one token when a step is wanted
+
+	// Owned by Step, which is called by one goroutine.
+	due      time.Time // when the next ledger is to be proposed
+	proposed uint32    // the slot last proposed
+	previous xdr.StellarValue
+
+	mu      sync.Mutex // guards what follows
+	queue   *queue
+	checked uint32                      // the ledger that the queue was checked against
+	sets    map[protocol.Hash]txSet     // known transaction sets by hash
+	decided map[uint32]xdr.StellarValue // decisions not yet applied
+}
+
+// New makes a Herder over an open ledger. It starts nothing.
+func New(cfg Config) (*Herder, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = SystemClock{}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	header, _ := cfg.Ledger.Header()
+	if cfg.QueueOps == 0 {
+		cfg.QueueOps = QueueLedgers * int(header.MaxTxSetSize)
+	}
+	h := &Herder{
+		cfg: cfg, network: cfg.Passphrase.NetworkID(), wake: make(chan struct{}, 1), previous: header.ScpValue,
+		queue: newQueue(cfg.QueueOps), checked: uint32(header.LedgerSeq),
+		sets: map[protocol.Hash]txSet{}, decided: map[uint32]xdr.StellarValue{},
+	}
+	h.consensus = cfg.Consensus(driver{h})
+	return h, nil
+}
+
+// Run steps the herder until ctx ends, and then returns nil, or until it cannot go on.
+func (h *Herder) Run(ctx context.Context) error {
+	for {
+		next, err := h.Step(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var timer <-chan time.Time
+		if !next.IsZero() {
+			timer = h.cfg.Clock.After(next.Sub(h.cfg.Clock.Now()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer:
+		case <-h.wake:
+		}
+	}
+}
+
+// Step does what is due and returns when it wants to be called next; zero if only a decision can move it, which
+// calls for another step through Driver.Wake. It must not be called concurrently. An error wraps ErrBroken.
+func (h *Herder) Step(ctx context.Context) (time.Time, error) {
+	now := h.cfg.Clock.Now()
+	// 1. Close what was decided since the last step.
+	if err := h.closeDecided(); err != nil {
+		return time.Time{}, err
+	}
+	// 2. Let the consensus see the time.
+	timer, err := h.consensus.Tick(now)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: consensus: %w", ErrBroken, err)
+	}
+	// 3. Propose the next ledger if it is due.
+	next, err := h.propose(ctx, now)
+	if err != nil {
+		return time.Time{}, err
+	}
+	// 4. A proposal may have been decided at once.
+	if err := h.closeDecided(); err != nil {
+		return time.Time{}, err
+	}
+	return earlier(timer, next), nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// propose enters a value for the next ledger if it is time, and returns when to try again.
+func (h *Herder) propose(ctx context.Context, now time.Time) (time.Time, error) {
+	header, hash := h.cfg.Ledger.Header()
+	slot := uint32(header.LedgerSeq) + 1
+	if h.proposed == slot {
+		return time.Time{}, nil
+	}
+	if now.Before(h.due) {
+		return h.due, nil
+	}
+	at, ok := closeTime(uint64(header.ScpValue.CloseTime), now, h.cfg.MaxLead)
+	if !ok {
+		return time.Unix(int64(at), 0).Add(-h.cfg.MaxLead), nil
+	}
+	set := h.choose(header, hash, at)
+	value := xdr.StellarValue{TxSetHash: xdr.Hash(set.hash), CloseTime: xdr.TimePoint(at)}
+	limited, cancel := context.WithTimeout(ctx, signTimeout)
+	defer cancel()
+	if err := signValue(limited, h.network, h.cfg.Signer, &value); err != nil {
+		// The signer is another process: its absence stops the closing of ledgers, not the validator.
+		h.cfg.Logger.ErrorContext(ctx, "ledger not proposed: the value was not signed", "ledger", slot, "error", err)
+		return now.Add(signRetry), nil
+	}
+	h.keep(set)
+	h.proposed, h.due = slot, following(h.due, now, h.cfg.CloseEvery)
+	if err := h.consensus.Propose(Proposal{Slot: slot, Value: value, Previous: h.previous, Now: now}); err != nil {
+		return time.Time{}, fmt.Errorf("%w: propose ledger %d: %w", ErrBroken, slot, err)
+	}
+	return h.due, nil
+}
+
+// following returns when the proposal after the one that was due, and made at now, is due: in step with the target
+// unless a whole ledger was missed.
+func following(due, now time.Time, every time.Duration) time.Time {
+	if now.Sub(due) < every {
+		return due.Add(every)
+	}
+	return now.Add(every)
+}
+
+// keep remembers a transaction set until a decision makes it useless.
+func (h *Herder) keep(set txSet) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.sets) < maxTxSets {
+		h.sets[set.hash] = set
+	}
+}
+
+// closeDecided closes every ledger that has been decided and whose predecessor is closed.
+func (h *Herder) closeDecided() error {
+	for {
+		header, _ := h.cfg.Ledger.Header()
+		slot := uint32(header.LedgerSeq) + 1
+		h.mu.Lock()
+		value, ok := h.decided[slot]
+		set, known := h.sets[protocol.Hash(value.TxSetHash)]
+		h.mu.Unlock()
+		if !ok {
+			return nil
+		}
+		if !known {
+			return fmt.Errorf("%w: ledger %d was decided with an unknown transaction set %x", ErrBroken, slot, value.TxSetHash)
+		}
+		start := h.cfg.Clock.Now()
+		meta, err := h.cfg.Ledger.Close(set.set, value)
+		if err != nil {
+			return fmt.Errorf("%w: close ledger %d: %w", ErrBroken, slot, err)
+		}
+		h.previous = value
+		h.settle(slot, set)
+		if h.cfg.Closed != nil {
+			h.cfg.Closed(meta, h.cfg.Clock.Now().Sub(start))
+		}
+	}
+}
+
+// settle brings the queue and what is kept for consensus up to a ledger that has closed.
+func (h *Herder) settle(slot uint32, set txSet) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checked = slot
+	h.queue.closed(set.txs, func(env xdr.TransactionEnvelope) bool { return succeeded(h.cfg.Ledger.CheckValid(env)) })
+	for s := range h.decided {
+		if s <= slot {
+			delete(h.decided, s)
+		}
+	}
+	// Sets for later slots name this ledger as their predecessor, so none was made before it closed.
+	clear(h.sets)
+}
+
+// driver is what the consensus sees of a herder.
+type driver struct{ h *Herder }
+
+// Validate is part of Driver.
+func (d driver) Validate(slot uint32, value xdr.StellarValue) error {
+	header, _ := d.h.cfg.Ledger.Header()
+	if want := uint32(header.LedgerSeq) + 1; slot != want {
+		return fmt.Errorf("%w: slot %d, but ledger %d is next", ErrBadValue, slot, want)
+	}
+	if len(value.Upgrades) > 0 {
+		return fmt.Errorf("%w: this validator votes for no upgrades", ErrBadValue)
+	}
+	if err := checkTime(value, uint64(header.ScpValue.CloseTime), d.h.cfg.Clock.Now()); err != nil {
+		return err
+	}
+	if err := verifyValue(d.h.network, value); err != nil {
+		return err
+	}
+	d.h.mu.Lock()
+	defer d.h.mu.Unlock()
+	if _, known := d.h.sets[protocol.Hash(value.TxSetHash)]; !known {
+		return fmt.Errorf("%w: unknown transaction set %x", ErrBadValue, value.TxSetHash)
+	}
+	return nil
+}
+
+// Externalized is part of Driver.
+func (d driver) Externalized(slot uint32, value xdr.StellarValue) {
+	header, _ := d.h.cfg.Ledger.Header()
+	last := uint32(header.LedgerSeq)
+	if slot <= last || slot > last+maxSlotsAhead {
+		d.h.cfg.Logger.Warn("a decision is not for a coming ledger", "slot", slot, "last", last)
+		return
+	}
+	d.h.mu.Lock()
+	d.h.decided[slot] = value
+	d.h.mu.Unlock()
+	d.Wake()
+}
+
+// Wake is part of Driver.
+func (d driver) Wake() {
+	select {
+	case d.h.wake <- struct{}{}:
+	default: // a step is on its way already
+	}
+}
