@@ -282,7 +282,9 @@ func TestAnswersRefused(t *testing.T) {
 		"empty":      func(http.ResponseWriter, *http.Request) {},
 		"wrong JSON": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"status":7,"hash":"x","ledger":-1}`) },
 		"no fields":  func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) },
-		"redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.com/", http.StatusFound) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://example.com/", http.StatusFound)
+		},
 		"endless": func(w http.ResponseWriter, _ *http.Request) {
 			for range 1000 {
 				if _, err := w.Write(bytes.Repeat([]byte{0xff}, 64<<10)); err != nil {

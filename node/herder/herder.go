@@ -49,8 +49,9 @@ type Ledger interface {
 type Clock interface {
 	// Now returns the time.
 	Now() time.Time
-	// After sends once, when d has passed.
-	After(d time.Duration) <-chan time.Time
+	// Until sends once, when the time is t or later. It takes a time and not a duration, so that a clock that moves
+	// between Now and Until is not waited for too long.
+	Until(t time.Time) <-chan time.Time
 }
 
 // SystemClock is the machine's clock.
@@ -59,8 +60,8 @@ type SystemClock struct{}
 // Now returns time.Now.
 func (SystemClock) Now() time.Time { return time.Now() }
 
-// After is time.After.
-func (SystemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+// Until is time.After what is left.
+func (SystemClock) Until(t time.Time) <-chan time.Time { return time.After(time.Until(t)) }
 
 // Config is what a Herder is made of.
 type Config struct {
@@ -159,7 +160,7 @@ func (h *Herder) Run(ctx context.Context) error {
 		}
 		var timer <-chan time.Time
 		if !next.IsZero() {
-			timer = h.cfg.Clock.After(next.Sub(h.cfg.Clock.Now()))
+			timer = h.cfg.Clock.Until(next)
 		}
 		select {
 		case <-ctx.Done():

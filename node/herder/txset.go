@@ -10,6 +10,10 @@ import (
 	"github.com/diamante/gateway/node/protocol"
 )
 
+// maxBaseFee bounds what surge pricing may ask for an operation: the ledger refuses sets that ask for more, and a
+// validator must not propose what it would refuse, however much money bids.
+const maxBaseFee = 1 << 31
+
 // txSet is what a value's transaction set hash stands for.
 type txSet struct {
 	set  xdr.GeneralizedTransactionSet
@@ -32,7 +36,7 @@ func (h *Herder) choose(header xdr.LedgerHeader, previous protocol.Hash, at uint
 	if !all && len(chosen) > 0 {
 		// Surge pricing: everybody pays what the lowest of those who got in had to bid.
 		lowest := chosen[len(chosen)-1]
-		fee = max(fee, lowest.fee/int64(lowest.ops))
+		fee = max(fee, min(lowest.fee/int64(lowest.ops), maxBaseFee))
 	}
 	return newTxSet(previous, chosen, fee)
 }

@@ -27,11 +27,11 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
-// After sends once when the clock has been advanced by d; at once if d is not positive.
-func (c *Clock) After(d time.Duration) <-chan time.Time {
+// Until sends once when the clock shows at or later.
+func (c *Clock) Until(at time.Time) <-chan time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := timer{c.now.Add(d), make(chan time.Time, 1)}
+	t := timer{at, make(chan time.Time, 1)}
 	c.timers = append(c.timers, t)
 	c.fire()
 	return t.c

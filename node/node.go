@@ -1,0 +1,307 @@
+// Package node is a validator of the network: the only door to a ledger that closes by consensus.
+//
+//	n, err := node.New(node.Config{Dir: dir, Genesis: g, CloseEvery: 5 * time.Second, Signer: seed})
+//	defer n.Close()
+//	err = n.Run(ctx) // closes ledgers until ctx ends; an error means that it must not go on
+//
+// While it runs, and from any goroutine: Submit hands it a transaction, Closes streams the closed ledgers from any past
+// one on, Account and Status read the last. Package node/client is the same door from another process, and
+// node/nodetest the suite that both pass. In this version a node is the only validator of its network.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/node/herder"
+	"github.com/diamante/gateway/node/ledger"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// FirstClosed is the first ledger that Closes can deliver. Ledger 1, the genesis, was made and not closed.
+const FirstClosed = 2
+
+// Config is what a node is made of.
+type Config struct {
+	// Dir is the folder of the ledger's store. It is made by the first New and belongs to one node at a time.
+	Dir string
+	// Genesis is ledger 1. It must stay what it was when Dir was made.
+	Genesis ledger.Genesis
+	// CloseEvery is the target from one ledger to the next: 5 s in production, 1 s for a demonstration.
+	CloseEvery time.Duration
+	// MaxLead is how far close times, which are whole seconds and always grow, may run ahead of the clock when
+	// CloseEvery is below a second; zero: the next ledger waits for the next second. At most herder.MaxTimeSlip.
+	MaxLead time.Duration
+	// Signer holds the validator's key.
+	Signer herder.ValueSigner
+	// QueueOps bounds the operations that wait for a ledger; zero means herder.QueueLedgers full ledgers.
+	QueueOps int
+	// Registerer gets the node's metrics; nil means none.
+	Registerer prometheus.Registerer
+	// Clock is the only source of time; nil means the machine's.
+	Clock herder.Clock
+	// Logger is told what nobody is answered; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// Validate checks c. What the genesis and the herder demand is checked by them, in New.
+func (c Config) Validate() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("node: no folder for the ledger")
+	case c.Signer == nil:
+		return errors.New("node: no signer")
+	case c.CloseEvery <= 0:
+		return errors.New("node: the time between ledgers must be positive")
+	}
+	return nil
+}
+
+// Node is one validator. Its methods are safe for concurrent use.
+type Node struct {
+	passphrase protocol.Passphrase
+	ledger     *ledger.Ledger
+	herder     *herder.Herder
+	metrics    *metrics
+	logger     *slog.Logger
+
+	store sync.RWMutex // held to use the ledger; held alone to close its store
+
+	mu      sync.Mutex    // guards what follows
+	changed chan struct{} // closed, and replaced, whenever a ledger has closed or stopped is set
+	state   state
+	stopped error // why the node answers no more
+}
+
+// state is how far Run has come.
+type state uint8
+
+const (
+	fresh state = iota + 1
+	running
+	finished
+)
+
+// New opens the ledger in cfg.Dir, or makes it of cfg.Genesis. It starts nothing. Close the node when done.
+func New(cfg Config) (_ *Node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	cfg.Genesis.CloseTime = cfg.Genesis.CloseTime.UTC() // the store compares the genesis as it is written down
+	n := &Node{passphrase: cfg.Genesis.Passphrase, logger: cfg.Logger, changed: make(chan struct{}), state: fresh}
+	if n.ledger, err = ledger.Open(cfg.Dir, cfg.Genesis); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.ledger.Shutdown())
+		}
+	}()
+	n.herder, err = herder.New(herder.Config{Passphrase: cfg.Genesis.Passphrase, Ledger: n.ledger, Signer: cfg.Signer,
+		Consensus: herder.Alone, CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Clock: cfg.Clock,
+		Closed: n.closed, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	if n.metrics, err = newMetrics(cfg.Registerer, n.herder.Queued); err != nil {
+		return nil, fmt.Errorf("node: metrics: %w", err)
+	}
+	header, _ := n.ledger.Header()
+	n.metrics.seq.Set(float64(header.LedgerSeq))
+	return n, nil
+}
+
+// Run closes ledgers until ctx ends, and then returns nil. An error means that the node must not go on as it is: what
+// is on disk is as of the last closed ledger, and a new process may find out whether that can be continued. Either way
+// the node answers ErrUnavailable afterwards. It runs once.
+func (n *Node) Run(ctx context.Context) error {
+	if !n.enter(fresh, running) {
+		return errors.New("node: runs once only")
+	}
+	err := n.herder.Run(ctx)
+	n.enter(running, finished)
+	if err != nil {
+		n.stop(fmt.Errorf("%w: stopped: %v", protocol.ErrUnavailable, err))
+		return fmt.Errorf("node: %w", err)
+	}
+	n.stop(fmt.Errorf("%w: stopped", protocol.ErrUnavailable))
+	return nil
+}
+
+// enter goes from one state to the next, or reports false in any other state.
+func (n *Node) enter(from, to state) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.state != from {
+		return false
+	}
+	n.state = to
+	return true
+}
+
+// Close lets go of the store. Whoever still reads gets ErrUnavailable. While the node runs it is an error and does
+// nothing: end Run first.
+func (n *Node) Close() error {
+	if n.enter(running, running) {
+		return errors.New("node: closed while it runs")
+	}
+	n.enter(fresh, finished)
+	n.stop(fmt.Errorf("%w: closed", protocol.ErrUnavailable))
+	n.store.Lock()
+	defer n.store.Unlock()
+	if n.ledger == nil {
+		return nil
+	}
+	err := n.ledger.Shutdown()
+	n.ledger = nil
+	return err
+}
+
+// stop makes the node answer with why, unless it has stopped before.
+func (n *Node) stop(why error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopped == nil {
+		n.stopped = why
+		n.announce()
+	}
+}
+
+// closed is told by the herder of each ledger, once it is durable.
+func (n *Node) closed(meta xdr.LedgerCloseMeta, took time.Duration) {
+	n.metrics.closed(meta, took)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.announce()
+}
+
+// announce wakes whoever waits for a change. The caller holds n.mu.
+func (n *Node) announce() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// open holds the store open for a reader, who must call release; or says why the node does not answer.
+func (n *Node) open(ctx context.Context) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	stopped := n.stopped
+	n.mu.Unlock()
+	if stopped != nil {
+		return nil, stopped
+	}
+	n.store.RLock()
+	if n.ledger == nil {
+		n.store.RUnlock()
+		return nil, fmt.Errorf("%w: closed", protocol.ErrUnavailable)
+	}
+	return n.store.RUnlock, nil
+}
+
+// Submit checks a transaction and puts it into the queue. None of its answers says that the transaction was applied:
+// that is learned from Closes, by hash. ErrInvalid is for what is no transaction of this network at all.
+func (n *Node) Submit(ctx context.Context, env xdr.TransactionEnvelope) (protocol.Submission, error) {
+	release, err := n.open(ctx)
+	if err != nil {
+		return protocol.Submission{}, fmt.Errorf("node: submit: %w", err)
+	}
+	defer release()
+	s, err := n.herder.Submit(env)
+	if err != nil {
+		return protocol.Submission{}, fmt.Errorf("node: submit: %w", err)
+	}
+	return s, nil
+}
+
+// Account returns an account as of the last closed ledger, or ErrNotFound.
+func (n *Node) Account(ctx context.Context, id protocol.AccountID) (protocol.Account, error) {
+	if id.IsZero() {
+		return protocol.Account{}, fmt.Errorf("node: account: %w: no account id", protocol.ErrInvalid)
+	}
+	release, err := n.open(ctx)
+	if err != nil {
+		return protocol.Account{}, fmt.Errorf("node: account: %w", err)
+	}
+	defer release()
+	a, err := n.ledger.Account(id)
+	if err != nil {
+		return protocol.Account{}, fmt.Errorf("node: account: %w", err)
+	}
+	return a, nil
+}
+
+// Status returns where the node stands.
+func (n *Node) Status(ctx context.Context) (protocol.Status, error) {
+	release, err := n.open(ctx)
+	if err != nil {
+		return protocol.Status{}, fmt.Errorf("node: status: %w", err)
+	}
+	defer release()
+	header, hash := n.ledger.Header()
+	return protocol.Status{
+		Passphrase: n.passphrase, Ledger: uint32(header.LedgerSeq), Hash: hash,
+		ClosedAt: time.Unix(int64(header.ScpValue.CloseTime), 0).UTC(),
+		BaseFee:  uint32(header.BaseFee), Reserve: uint32(header.BaseReserve), Protocol: uint32(header.LedgerVersion),
+		Queued: n.herder.Queued(),
+	}, nil
+}
+
+// Closes streams every ledger from `from` on, gap-free, and waits for the next one until ctx ends or the node stops.
+// `from` below FirstClosed means FirstClosed. A ledger further than one after the last is ErrUnavailable: this node is
+// behind the one that told of it, or is of another network. The sequence ends with one error, its last pair, unless the
+// reader leaves the loop. Every ledger is read from the store when its turn comes, so a slow reader holds up nobody.
+func (n *Node) Closes(ctx context.Context, from uint32) iter.Seq2[xdr.LedgerCloseMeta, error] {
+	return func(yield func(xdr.LedgerCloseMeta, error) bool) {
+		for seq := max(from, FirstClosed); ; seq++ {
+			meta, err := n.await(ctx, seq)
+			if err != nil {
+				yield(xdr.LedgerCloseMeta{}, fmt.Errorf("node: closes: %w", err))
+				return
+			}
+			if !yield(meta, nil) {
+				return
+			}
+		}
+	}
+}
+
+// await returns ledger seq, once it is closed.
+func (n *Node) await(ctx context.Context, seq uint32) (xdr.LedgerCloseMeta, error) {
+	for {
+		n.mu.Lock()
+		changed := n.changed // taken before the header is read, so that no close is missed between
+		n.mu.Unlock()
+		release, err := n.open(ctx)
+		if err != nil {
+			return xdr.LedgerCloseMeta{}, err
+		}
+		header, _ := n.ledger.Header()
+		last := uint32(header.LedgerSeq)
+		if seq <= last {
+			defer release()
+			return n.ledger.Meta(seq)
+		}
+		release()
+		if seq > last+1 {
+			return xdr.LedgerCloseMeta{}, fmt.Errorf("%w: ledger %d is asked for, the last is %d", protocol.ErrUnavailable, seq, last)
+		}
+		select {
+		case <-ctx.Done():
+			return xdr.LedgerCloseMeta{}, ctx.Err()
+		case <-changed:
+		}
+	}
+}
