@@ -52,7 +52,6 @@ func TestNobodyRewritesTheBook(t *testing.T) {
 				for _, sql := range []string{
 					`INSERT INTO book.account (code, currency, normal, credits_posted) VALUES ('new/USD', 'USD/7', 'credit', 1)`,
 					`INSERT INTO book.transfer (id, debit, credit, currency, amount, ref, created) VALUES ('x', 'bank/USD', 'suspense/USD', 'USD/7', 1, 'x', '2000-01-01')`,
-					`SELECT book.move('bank/USD', 'suspense/USD', 'USD/7', 0, 1)`,
 					`ALTER TABLE book.account DISABLE TRIGGER ALL`,
 					`ALTER TABLE book.account DROP CONSTRAINT account_covered`,
 					`DROP TRIGGER "0_balance" ON book.transfer`,

@@ -13,14 +13,18 @@ import (
 	"github.com/diamante/gateway/custody/money"
 )
 
+// The two statements that move money, exported so that the bench package can give PostgreSQL's own tool the same.
+const (
+	// InsertTransfer makes a pending transfer: id, debit, credit, currency, units, ref.
+	InsertTransfer = `INSERT INTO book.transfer (id, debit, credit, currency, amount, ref) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING`
+
+	// InsertResolution ends one: transfer, outcome. It selects the transfer, because an unknown one then inserts nothing
+	// instead of failing on the foreign key and taking the transaction with it.
+	InsertResolution = `INSERT INTO book.resolution (transfer, outcome) SELECT t.id, $2 FROM book.transfer t WHERE t.id = $1 ON CONFLICT (transfer) DO NOTHING`
+)
+
 const (
 	insertAccount = `INSERT INTO book.account (code, currency, normal, overdraw) VALUES ($1, $2, $3, $4) ON CONFLICT (code) DO NOTHING`
-
-	insertTransfer = `INSERT INTO book.transfer (id, debit, credit, currency, amount, ref) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING`
-
-	// From the transfer rather than by value: an unknown one then inserts nothing, instead of failing on the foreign
-	// key and taking the transaction with it.
-	insertResolution = `INSERT INTO book.resolution (transfer, outcome) SELECT t.id, $2 FROM book.transfer t WHERE t.id = $1 ON CONFLICT (transfer) DO NOTHING`
 
 	selectBalance = `SELECT code, currency, normal, overdraw, debits_pending::text, debits_posted::text, credits_pending::text, credits_posted::text FROM book.account`
 
@@ -54,7 +58,7 @@ func Hold(ctx context.Context, tx *audit.Tx, t Transfer) (changed bool, err erro
 	if err := t.validate(); err != nil {
 		return false, err
 	}
-	tag, err := tx.Exec(ctx, insertTransfer, string(t.ID), string(t.Debit), string(t.Credit), t.Amount.Currency(), t.Amount.Numeric(), t.Ref)
+	tag, err := tx.Exec(ctx, InsertTransfer, string(t.ID), string(t.Debit), string(t.Credit), t.Amount.Currency(), t.Amount.Numeric(), t.Ref)
 	if err != nil || tag.RowsAffected() == 1 {
 		return err == nil, explain(err, "hold", string(t.ID))
 	}
@@ -84,7 +88,7 @@ func resolve(ctx context.Context, tx *audit.Tx, id TransferID, outcome State) (b
 	if !printable(string(id)) {
 		return false, fmt.Errorf("%w: transfer id %.200q", ErrInvalid, id)
 	}
-	tag, err := tx.Exec(ctx, insertResolution, string(id), outcome.String())
+	tag, err := tx.Exec(ctx, InsertResolution, string(id), outcome.String())
 	if err != nil || tag.RowsAffected() == 1 {
 		return err == nil, explain(err, outcome.String(), string(id))
 	}

@@ -5,18 +5,26 @@
 -- +goose Up
 CREATE SCHEMA book;
 
+-- Domains rather than CHECKs of the tables: PostgreSQL checks a domain when a column is written, but all CHECKs of a
+-- table at every update of a row, and balances are updated four times per transfer.
+CREATE DOMAIN book.account_code AS text CHECK (VALUE ~ '^[a-z][a-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+$' AND length(VALUE) <= 128);
+CREATE DOMAIN book.currency AS text CHECK (VALUE ~ '^[A-Za-z0-9]{1,12}/([0-9]|1[0-8])$'); -- code and scale: USD/7
+CREATE DOMAIN book.side AS text CHECK (VALUE IN ('debit', 'credit'));
+CREATE DOMAIN book.name AS text CHECK (VALUE ~ '^[!-~]{1,128}$');
+CREATE DOMAIN book.units AS numeric(38, 0) CHECK (VALUE >= 0);
+
 -- One row per account. A balance is what came in less what went out; pending is counted on the side it leaves from
 -- only, so held money can be neither spent twice nor spent before it has come.
 CREATE TABLE book.account (
-    code            text           PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+$' AND length(code) <= 128),
-    currency        text           NOT NULL CHECK (currency ~ '^[A-Za-z0-9]{1,12}/([0-9]|1[0-8])$'), -- code and scale: USD/7
-    normal          text           NOT NULL CHECK (normal IN ('debit', 'credit')),
-    overdraw        boolean        NOT NULL DEFAULT false, -- may the balance be on the other side?
-    debits_pending  numeric(38, 0) NOT NULL DEFAULT 0 CHECK (debits_pending >= 0),
-    debits_posted   numeric(38, 0) NOT NULL DEFAULT 0 CHECK (debits_posted >= 0),
-    credits_pending numeric(38, 0) NOT NULL DEFAULT 0 CHECK (credits_pending >= 0),
-    credits_posted  numeric(38, 0) NOT NULL DEFAULT 0 CHECK (credits_posted >= 0),
-    opened          timestamptz    NOT NULL DEFAULT now(),
+    code            book.account_code PRIMARY KEY,
+    currency        book.currency     NOT NULL,
+    normal          book.side         NOT NULL,
+    overdraw        boolean           NOT NULL DEFAULT false, -- may the balance be on the other side?
+    debits_pending  book.units        NOT NULL DEFAULT 0,
+    debits_posted   book.units        NOT NULL DEFAULT 0,
+    credits_pending book.units        NOT NULL DEFAULT 0,
+    credits_posted  book.units        NOT NULL DEFAULT 0,
+    opened          timestamptz       NOT NULL DEFAULT now(),
     CONSTRAINT account_currency UNIQUE (code, currency),
     CONSTRAINT account_covered CHECK (overdraw OR CASE normal
         WHEN 'credit' THEN debits_posted + debits_pending <= credits_posted
@@ -25,16 +33,16 @@ CREATE TABLE book.account (
 
 -- One row per transfer, pending from here on. The caller chooses the id: doing it again is the same transfer.
 CREATE TABLE book.transfer (
-    id       text           PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 128),
-    n        bigint         NOT NULL GENERATED ALWAYS AS IDENTITY,
-    debit    text           NOT NULL,
-    credit   text           NOT NULL,
-    currency text           NOT NULL,
-    amount   numeric(38, 0) NOT NULL CHECK (amount > 0),
-    ref      text           NOT NULL CHECK (length(ref) BETWEEN 1 AND 128), -- the movement that compliance cleared
-    created  timestamptz    NOT NULL DEFAULT now(),
+    id       book.name         PRIMARY KEY,
+    n        bigint            NOT NULL GENERATED ALWAYS AS IDENTITY,
+    debit    book.account_code NOT NULL,
+    credit   book.account_code NOT NULL,
+    currency book.currency     NOT NULL,
+    amount   book.units        NOT NULL,
+    ref      book.name         NOT NULL, -- the movement that compliance cleared
+    created  timestamptz       NOT NULL DEFAULT now(),
     CONSTRAINT transfer_ref UNIQUE (ref), -- one clearance moves money once, also when it is given again after a crash
-    CONSTRAINT transfer_sides CHECK (debit <> credit),
+    CONSTRAINT transfer_moves CHECK (debit <> credit AND amount > 0),
     CONSTRAINT transfer_debit  FOREIGN KEY (debit, currency)  REFERENCES book.account (code, currency),
     CONSTRAINT transfer_credit FOREIGN KEY (credit, currency) REFERENCES book.account (code, currency)
 );
@@ -44,7 +52,7 @@ CREATE INDEX transfer_credits ON book.transfer (credit, n);
 
 -- How a transfer ended. The primary key alone keeps a second end out.
 CREATE TABLE book.resolution (
-    transfer text        PRIMARY KEY REFERENCES book.transfer (id),
+    transfer book.name   PRIMARY KEY REFERENCES book.transfer (id),
     outcome  text        NOT NULL CHECK (outcome IN ('posted', 'voided')),
     at       timestamptz NOT NULL DEFAULT now()
 );
@@ -52,33 +60,38 @@ CREATE TABLE book.resolution (
 -- The two accounts are always updated in the order of their codes, so that no two transfers wait for each other. An
 -- account that does not exist in the transfer's currency is left to the foreign keys to refuse.
 -- +goose StatementBegin
-CREATE FUNCTION book.move(debited text, credited text, unit text, pending numeric, posted numeric) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF debited < credited THEN
-        UPDATE book.account SET debits_pending = debits_pending + pending, debits_posted = debits_posted + posted
-        WHERE code = debited AND currency = unit;
-    END IF;
-    UPDATE book.account SET credits_pending = credits_pending + pending, credits_posted = credits_posted + posted
-    WHERE code = credited AND currency = unit;
-    IF debited > credited THEN
-        UPDATE book.account SET debits_pending = debits_pending + pending, debits_posted = debits_posted + posted
-        WHERE code = debited AND currency = unit;
-    END IF;
-END $$;
-
 CREATE FUNCTION book.transferred() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM book.move(NEW.debit, NEW.credit, NEW.currency, NEW.amount, 0);
+    IF NEW.debit < NEW.credit THEN
+        UPDATE book.account SET debits_pending = debits_pending + NEW.amount WHERE code = NEW.debit AND currency = NEW.currency;
+        UPDATE book.account SET credits_pending = credits_pending + NEW.amount WHERE code = NEW.credit AND currency = NEW.currency;
+    ELSE
+        UPDATE book.account SET credits_pending = credits_pending + NEW.amount WHERE code = NEW.credit AND currency = NEW.currency;
+        UPDATE book.account SET debits_pending = debits_pending + NEW.amount WHERE code = NEW.debit AND currency = NEW.currency;
+    END IF;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION book.resolved() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    debited  text;
+    credited text;
+    pending  numeric;
+    posted   numeric := 0;
 BEGIN
-    PERFORM book.move(t.debit, t.credit, t.currency, -t.amount, CASE NEW.outcome WHEN 'posted' THEN t.amount ELSE 0 END)
-    FROM book.transfer t WHERE t.id = NEW.transfer;
+    SELECT debit, credit, amount INTO debited, credited, pending FROM book.transfer WHERE id = NEW.transfer;
+    IF NEW.outcome = 'posted' THEN
+        posted := pending;
+    END IF;
+    IF debited < credited THEN
+        UPDATE book.account SET debits_pending = debits_pending - pending, debits_posted = debits_posted + posted WHERE code = debited;
+        UPDATE book.account SET credits_pending = credits_pending - pending, credits_posted = credits_posted + posted WHERE code = credited;
+    ELSE
+        UPDATE book.account SET credits_pending = credits_pending - pending, credits_posted = credits_posted + posted WHERE code = credited;
+        UPDATE book.account SET debits_pending = debits_pending - pending, debits_posted = debits_posted + posted WHERE code = debited;
+    END IF;
     RETURN NULL;
 END $$;
 
@@ -89,7 +102,7 @@ END $$;
 -- +goose StatementEnd
 
 -- Nobody calls these but the triggers.
-REVOKE ALL ON FUNCTION book.move, book.transferred, book.resolved FROM PUBLIC;
+REVOKE ALL ON FUNCTION book.transferred, book.resolved FROM PUBLIC;
 
 -- Triggers fire in the order of their names, and those that check foreign keys begin with "RI". Balances come first:
 -- the check then finds the account's row already ours, and does not mark a busy row as shared by every transfer.
