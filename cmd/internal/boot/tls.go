@@ -98,11 +98,16 @@ func PeerName(cs tls.ConnectionState) string {
 
 // Listen opens a TLS listener.
 func Listen(address string, cfg *tls.Config) (net.Listener, error) {
-	cfg = cfg.Clone()
-	cfg.NextProtos = []string{"h2", "http/1.1"}
-	l, err := tls.Listen("tcp", address, cfg)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	return l, nil
+	return Secure(l, cfg), nil
+}
+
+// Secure puts TLS, for HTTP/2 and HTTP/1.1, on the connections of a listener.
+func Secure(l net.Listener, cfg *tls.Config) net.Listener {
+	cfg = cfg.Clone()
+	cfg.NextProtos = []string{"h2", "http/1.1"}
+	return tls.NewListener(l, cfg)
 }

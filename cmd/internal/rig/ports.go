@@ -1,0 +1,55 @@
+package rig
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Ports are the loopback ports of a rig. The public port is part of the home domain and so of what was signed: once
+// chosen, ports stay with the folder.
+type Ports struct {
+	Public, Partner, Staff, Node, Signer, Postgres int
+}
+
+// DefaultPorts are what diamante up uses.
+func DefaultPorts() Ports {
+	return Ports{Public: 8443, Partner: 8444, Staff: 8445, Node: 8446, Signer: 8447, Postgres: 8448}
+}
+
+func (p *Ports) all() []*int {
+	return []*int{&p.Public, &p.Partner, &p.Staff, &p.Node, &p.Signer, &p.Postgres}
+}
+
+func (r *Rig) choosePorts() (Ports, error) {
+	file := r.Path("ports.json")
+	raw, err := os.ReadFile(file)
+	if err == nil {
+		var p Ports
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return p, fmt.Errorf("rig: %s: %w", file, err)
+		}
+		return p, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return Ports{}, fmt.Errorf("rig: %w", err)
+	}
+	p := r.opts.Ports
+	for _, port := range p.all() {
+		if *port != 0 {
+			continue
+		}
+		if *port, err = freePort(); err != nil {
+			return p, err
+		}
+	}
+	raw, err = json.Marshal(p)
+	if err != nil {
+		return p, fmt.Errorf("rig: %w", err)
+	}
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		return p, fmt.Errorf("rig: %w", err)
+	}
+	return p, nil
+}

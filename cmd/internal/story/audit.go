@@ -1,0 +1,199 @@
+package story
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+)
+
+// audit exports the log of the story's time, verifies the package as the auditor does, and shows that a package of
+// which one byte was changed does not verify.
+func (t *teller) audit(ctx context.Context, s *Step) error {
+	s.subject, s.action = "", "export.created"
+	body, err := json.Marshal(map[string]string{"from": t.start.Format(time.RFC3339),
+		"to": time.Now().UTC().Add(time.Minute).Format(time.RFC3339), "purpose": "the story"})
+	if err != nil {
+		return fmt.Errorf("story: %w", err)
+	}
+	var raw []byte
+	r := request{Method: http.MethodPost, URL: t.Staff + "/v1/exports", Type: "application/json", Body: body,
+		Key: "story-export-" + t.start.Format(time.RFC3339Nano)}
+	if err := call(ctx, t.StaffClient, r, &raw); err != nil {
+		return err
+	}
+	if err := os.WriteFile(t.Package, raw, 0o600); err != nil {
+		return fmt.Errorf("story: %w", err)
+	}
+	if err := t.Verify(t.Package, t.LogKey); err != nil {
+		return err
+	}
+	if err := t.refusesTampering(raw); err != nil {
+		return err
+	}
+	return t.findRecords(raw, s)
+}
+
+func (t *teller) refusesTampering(raw []byte) error {
+	broken := bytes.Clone(raw)
+	broken[len(broken)/2] ^= 1
+	path := t.Package + ".tampered"
+	if err := os.WriteFile(path, broken, 0o600); err != nil {
+		return fmt.Errorf("story: %w", err)
+	}
+	defer os.Remove(path)
+	if t.Verify(path, t.LogKey) == nil {
+		return errors.New("a package with a changed byte verifies")
+	}
+	return nil
+}
+
+// exported is what the story reads of a package: its own reading, not the gateway's.
+type exported struct {
+	first  int64
+	events []struct {
+		Action  string         `json:"action"`
+		Subject string         `json:"subject"`
+		Data    map[string]any `json:"data"`
+	}
+}
+
+func readPackage(raw []byte) (e exported, err error) {
+	archive := tar.NewReader(bytes.NewReader(raw))
+	for {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return e, nil
+		}
+		if err != nil {
+			return e, fmt.Errorf("story: package: %w", err)
+		}
+		switch header.Name {
+		case "manifest.json":
+			var m struct {
+				First int64 `json:"first_index"`
+			}
+			if err := json.NewDecoder(archive).Decode(&m); err != nil {
+				return e, fmt.Errorf("story: manifest: %w", err)
+			}
+			e.first = m.First
+		case "events.jsonl":
+			lines := bufio.NewScanner(archive)
+			lines.Buffer(nil, 1<<20)
+			for lines.Scan() {
+				e.events = append(e.events, struct {
+					Action  string         `json:"action"`
+					Subject string         `json:"subject"`
+					Data    map[string]any `json:"data"`
+				}{})
+				if err := json.Unmarshal(lines.Bytes(), &e.events[len(e.events)-1]); err != nil {
+					return e, fmt.Errorf("story: event: %w", err)
+				}
+			}
+			if err := lines.Err(); err != nil {
+				return e, fmt.Errorf("story: events: %w", err)
+			}
+		}
+	}
+}
+
+// findRecords gives each step told so far the index of its record in the log.
+func (t *teller) findRecords(raw []byte, last *Step) error {
+	e, err := readPackage(raw)
+	if err != nil {
+		return err
+	}
+	find := func(s *Step) {
+		for i, event := range e.events {
+			if s.action == "" || event.Action != s.action || s.subject != "" && event.Subject != s.subject {
+				continue
+			}
+			index := e.first + int64(i)
+			s.AuditIndex = &index
+			if id, ok := event.Data["transfer"].(string); ok {
+				s.Transfer = id
+			}
+		}
+	}
+	for i := range t.report.Steps {
+		s := &t.report.Steps[i]
+		find(s)
+		if s.action != "" && s.AuditIndex == nil {
+			return fmt.Errorf("no record %s of %s for the step %q", s.action, s.subject, s.Name)
+		}
+	}
+	find(last)
+	return nil
+}
+
+// quarantined returns the reasons of the entries that wait for a person.
+func (t *teller) quarantined(ctx context.Context) (reasons []string, err error) {
+	var answer struct {
+		Records []struct {
+			Reason string `json:"reason"`
+		} `json:"records"`
+	}
+	err = call(ctx, t.PartnerClient, request{Method: http.MethodGet, URL: t.Partner + "/v1/quarantine?limit=100"}, &answer)
+	for _, r := range answer.Records {
+		reasons = append(reasons, r.Reason)
+	}
+	return reasons, err
+}
+
+// payouts downloads the payout files that are there.
+func (t *teller) payouts(ctx context.Context) (files [][]byte, err error) {
+	var answer struct {
+		Records []struct {
+			ID string `json:"id"`
+		} `json:"records"`
+	}
+	if err := call(ctx, t.PartnerClient, request{Method: http.MethodGet, URL: t.Partner + "/v1/payouts"}, &answer); err != nil {
+		return nil, err
+	}
+	for _, p := range answer.Records {
+		var raw []byte
+		r := request{Method: http.MethodGet, URL: t.Partner + "/v1/payouts/" + url.PathEscape(p.ID) + "/file"}
+		if err := call(ctx, t.PartnerClient, r, &raw); err != nil {
+			return nil, err
+		}
+		files = append(files, raw)
+	}
+	return files, nil
+}
+
+// finish asks for the invariants.
+func (t *teller) finish(ctx context.Context) (err error) {
+	t.report.Invariants, err = t.Invariants(ctx)
+	return err
+}
+
+// Invariants waits until every record is in the signed tree, and returns what the gateway says of its invariants.
+func (w *World) Invariants(ctx context.Context) ([]Invariant, error) {
+	var answer struct {
+		Invariants []Invariant `json:"invariants"`
+	}
+	err := eventually(ctx, stepTimeout, func() (bool, error) {
+		answer.Invariants = nil
+		err := call(ctx, w.StaffClient, request{Method: http.MethodGet, URL: w.Staff + "/v1/invariants"}, &answer)
+		if err != nil {
+			return answered(err)
+		}
+		return !slices.ContainsFunc(answer.Invariants, func(i Invariant) bool { return !i.OK }), nil
+	})
+	if err != nil && len(answer.Invariants) > 0 {
+		return answer.Invariants, nil // the report shows which did not hold
+	}
+	return answer.Invariants, err
+}
+
+func sortedNames(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
