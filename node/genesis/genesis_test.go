@@ -73,7 +73,7 @@ func TestRefused(t *testing.T) {
 		"no supply":            {replace("supply", ""), "supply is missing"},
 		"secret for root":      {replace("root", `"SA`+strings.Repeat("A", 54)+`"`), ""},
 		"supply with 8 digits": {replace("supply", `"1.00000001"`), "7 decimals"},
-		"supply as a float":    {replace("supply", `1.5`), ""},
+		"supply in thousands":  {replace("supply", `1e3`), ""},
 		"negative supply":      {replace("supply", `"-1"`), ""},
 		"no DIAM":              {replace("supply", `"0"`), ""},
 		"empty passphrase":     {replace("network_passphrase", `""`), "passphrase"},
