@@ -162,7 +162,7 @@ func (k LogKey) Open(signed []byte) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: its signature is not well encoded", ErrCheckpoint)
 	}
-	if again, err := k.Seal(c, raw[4:]); err != nil || again.Note != string(signed) {
+	if again, err := k.note(c, raw[4:]); err != nil || again != string(signed) {
 		return Checkpoint{}, fmt.Errorf("%w: it is not in its canonical form with one signature", ErrCheckpoint)
 	}
 	c.Note = string(signed)
@@ -174,12 +174,21 @@ func (k LogKey) Seal(c Checkpoint, signature []byte) (Checkpoint, error) {
 	if k.IsZero() || c.Origin != k.Origin() || !k.verifier.Verify([]byte(c.Text()), signature) {
 		return Checkpoint{}, fmt.Errorf("%w: size %d: the signature is not by the key of %q", ErrCheckpoint, c.Size, k.Origin())
 	}
+	signed, err := k.note(c, signature)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	c.Note = signed
+	return c, nil
+}
+
+// note writes the signed note of c, without verifying the signature.
+func (k LogKey) note(c Checkpoint, signature []byte) (string, error) {
 	signed, err := note.Sign(&note.Note{Text: c.Text()}, ready{k.verifier, signature})
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("%w: %w", ErrCheckpoint, err)
+		return "", fmt.Errorf("%w: %w", ErrCheckpoint, err)
 	}
-	c.Note = string(signed)
-	return c, nil
+	return string(signed), nil
 }
 
 // ready is a note.Signer whose signature was made elsewhere.

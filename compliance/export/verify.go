@@ -167,7 +167,7 @@ func (v *verifier) readManifest() error {
 		return v.fault(fileManifest, "version %d, this program reads %d", m.Version, Version)
 	case m.Origin != v.newer.Origin:
 		return v.fault(fileManifest, "it is of log %q", m.Origin)
-	case m.TimeZone != "UTC" || !m.From.Before(m.To):
+	case m.TimeZone != "UTC" || m.From.Location() != time.UTC || m.To.Location() != time.UTC || !m.From.Before(m.To):
 		return v.fault(fileManifest, "its range is not one")
 	case m.Older != Point{Size: v.older.Size, Root: root}:
 		return v.fault(fileManifest, "it names another older checkpoint, of size %d", m.Older.Size)
@@ -244,7 +244,7 @@ func (v *verifier) indexed(idx int64, body recordBody, leaf tlog.Hash, index *li
 	}
 	want := indexLine{Index: idx, ID: body.ID, At: line.At, InRange: inRange(body.At, v.m.From, v.m.To),
 		Leaf: base64.StdEncoding.EncodeToString(leaf[:])}
-	if line != want || !line.At.Equal(body.At) {
+	if line != want || !line.At.Equal(body.At) || line.At.Location() != time.UTC {
 		return index.fault("it does not say what the record says")
 	}
 	return nil
