@@ -96,3 +96,24 @@ func TestAccountValidate(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseIBAN(f *testing.F) {
+	for _, s := range []string{"DE89370400440532013000", "GB29 NWBK 6016 1331 9268 19", "NO9386011117947", "XX00", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		iban, err := rails.ParseIBAN(s)
+		if err != nil {
+			return
+		}
+		if again, err := rails.ParseIBAN(string(iban)); err != nil || again != iban {
+			t.Errorf("%q became %q became %q, %v", s, iban, again, err)
+		}
+		if (iban[4] < 'A') != (iban[5] < 'A') {
+			return // B1 and 1B are both 111 to the check digits
+		}
+		if swapped := string(iban[:4]) + string(iban[5]) + string(iban[4]) + string(iban[6:]); swapped != string(iban) && valid(swapped) {
+			t.Errorf("%s passes with two characters swapped", swapped)
+		}
+	})
+}

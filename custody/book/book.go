@@ -19,6 +19,9 @@
 // Every error of Hold but ErrInvalid means that PostgreSQL may refuse everything else in the same transaction: give the
 // transaction up. Post and Void leave it usable after ErrInvalid, ErrNotFound and ErrResolved.
 //
+// An account is one row, so transfers over the same account are made one after another, and under SERIALIZABLE the ones
+// that meet begin again (audit.Do does that). Whoever has many at once makes them in one transaction.
+//
 // Nothing here asks whether a movement is allowed: package custody does, and is the door to this one.
 package book
 

@@ -138,7 +138,7 @@ func (v version) common(x xmlEntry, index int) (rails.Entry, error) {
 		return e, err
 	}
 	if e.Amount.IsZero() {
-		return e, errors.New("Amt is zero")
+		return e, errors.New("amount is zero")
 	}
 	if e.Credit, err = side(x.Side); err != nil {
 		return e, err
@@ -238,7 +238,7 @@ func (x xmlPayment) amount(e *rails.Entry) (found bool, err error) {
 		return false, err
 	}
 	if e.Amount.IsZero() {
-		return false, errors.New("Amt of TxDtls is zero")
+		return false, errors.New("amount of TxDtls is zero")
 	}
 	if len(x.Side) > 0 {
 		e.Credit, err = side(x.Side)
@@ -298,7 +298,7 @@ func (v version) status(list []xmlStatus) (rails.EntryStatus, error) {
 	case "INFO":
 		return rails.Information, nil
 	}
-	return 0, fmt.Errorf("Sts is %.20q", code)
+	return 0, fmt.Errorf("status Sts is %.20q", code)
 }
 
 // parse reads an amount: at most 18 digits, 5 of them decimals, and none that the currency does not have.

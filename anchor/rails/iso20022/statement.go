@@ -83,7 +83,14 @@ type parser struct {
 type xmlAccount struct {
 	IBAN  string `xml:"Id>IBAN"`
 	Other string `xml:"Id>Othr>Id"`
-	Ccy   string `xml:"Ccy"`
+}
+
+// xmlOwnAccount is the account of the statement: what decides about money is read as a list, to see when there is more
+// than one.
+type xmlOwnAccount struct {
+	IBAN  []string `xml:"Id>IBAN"`
+	Other []string `xml:"Id>Othr>Id"`
+	Ccy   string   `xml:"Ccy"`
 }
 
 type xmlPeriod struct {
@@ -145,15 +152,19 @@ func (p *parser) head(s *rails.Statement, child *xml.StartElement) error {
 		if err := p.doc.read(child, &id); err != nil {
 			return err
 		}
-		if s.ID = strings.TrimSpace(id); len(s.ID) > maxRef {
-			return fmt.Errorf("%w: statement id of %d bytes", ErrFormat, len(s.ID))
+		if s.ID != "" || len(id) > maxRef {
+			return fmt.Errorf("%w: a statement with two ids or one of %d bytes", ErrFormat, len(id))
 		}
+		s.ID = strings.TrimSpace(id)
 	case "Acct":
-		var a xmlAccount
+		var a xmlOwnAccount
 		if err := p.doc.read(child, &a); err != nil {
 			return err
 		}
-		s.Account, s.Currency = accountOf(a.IBAN, a.Other), strings.TrimSpace(a.Ccy)
+		if !s.Account.IsZero() || len(a.IBAN)+len(a.Other) != 1 {
+			return fmt.Errorf("%w: a statement of no account or of more than one", ErrFormat)
+		}
+		s.Account, s.Currency = accountOf(first(a.IBAN...), first(a.Other...)), strings.TrimSpace(a.Ccy)
 	case "FrToDt":
 		var f xmlPeriod
 		if err := p.doc.read(child, &f); err != nil {

@@ -28,7 +28,7 @@ statement 2026-062 of DE89370400440532013000 USD 2026-03-03T00:00:00Z to 2026-03
 0 BR-2001 booked -1500.00 USD/2 booked 2026-03-03T09:15 e2e W-42 to Bo Beispiel/000123456789/BOFAUS3N
 1 BR-2002 booked +100.00 USD/2 e2e W-41 returned AC04
 2 BR-2003 booked +0.50 USD/2 of 3 payments
-3 defect: Sts is ""
+3 defect: status Sts is ""
 statement 2026-062-EUR of 4711  opening unknown closing unknown
 `} {
 		b, err := os.ReadFile(filepath.Join("testdata", file))
@@ -173,6 +173,9 @@ func TestMalformedFiles(t *testing.T) {
 		"no message":                {strings.ReplaceAll(whole, "BkToCstmrStmt", "BkToCstmrAcctRpt"), iso20022.ErrFormat},
 		"no id":                     {strings.Replace(whole, "<Id>S1</Id>", "", 1), iso20022.ErrFormat},
 		"id too long":               {strings.Replace(whole, "S1", strings.Repeat("S", 200), 1), iso20022.ErrFormat},
+		"two ids":                   {strings.Replace(whole, "<Id>S1</Id>", "<Id>S1</Id><Id>S2</Id>", 1), iso20022.ErrFormat},
+		"two accounts":              {strings.Replace(whole, "<Acct>", "<Acct><Id><IBAN>DE89370400440532013000</IBAN></Id></Acct><Acct>", 1), iso20022.ErrFormat},
+		"two account numbers":       {strings.Replace(whole, "<Othr>", "<IBAN>DE89370400440532013000</IBAN><Othr>", 1), iso20022.ErrFormat},
 		"no account":                {head + "<Stmt><Id>S1</Id>" + good + after + tail, iso20022.ErrFormat},
 		"document type":             {strings.Replace(whole, "<Document", `<!DOCTYPE Document SYSTEM "file:///etc/passwd"><Document`, 1), iso20022.ErrFormat},
 		"entity":                    {strings.Replace(whole, "S1", "&boom;", 1), iso20022.ErrFormat},
@@ -233,7 +236,7 @@ func TestDefects(t *testing.T) {
 	for _, c := range []struct{ name, entry, reason string }{
 		{"empty", "<Ntry/>", "Amt is there 0 times"},
 		{"two amounts", entry("<CdtDbtInd>", `<Amt Ccy="USD">1000000.00</Amt><CdtDbtInd>`), "Amt is there 2 times"},
-		{"zero", entry("1.00", "0.00"), "Amt is zero"},
+		{"zero", entry("1.00", "0.00"), "amount is zero"},
 		{"negative", entry("1.00", "-1.00"), "cannot be read"},
 		{"signed", entry("1.00", "+1.00"), "cannot be read"},
 		{"comma", entry("1.00", "1,00"), "cannot be read"},

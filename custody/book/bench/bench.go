@@ -2,7 +2,8 @@
 // record and an outbox row, first through package book and then by PostgreSQL's pgbench with the same statements. The
 // ratio of the two says what our code costs; the rest is the server.
 //
-//	result, err := bench.Run(ctx, bench.Config{URL: role, Owner: owner, Clients: 8, Accounts: 1000, For: 10 * time.Second})
+//	_, err := owner.Exec(ctx, bench.Setup(1000)) // on an empty database, migrated
+//	result, err := bench.Run(ctx, bench.Config{URL: url, Clients: 8, Accounts: 1000, For: 10 * time.Second})
 //
 // It writes to the database and refuses one that has been used.
 package bench
@@ -15,8 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/custody/book"
 	"github.com/diamante/gateway/custody/money"
@@ -28,92 +27,75 @@ var ErrUsed = errors.New("bench: the book has transfers in it")
 // Config says what is measured, on which database.
 type Config struct {
 	URL      string        // connection string of the gateway's role, migrated database, through a unix socket or without TLS
-	Owner    string        // connection string of a superuser of the same database, to make the outbox
 	Clients  int           // clients at once, each with a connection
-	Accounts int           // accounts on each side; 1 shows what one busy account bears
+	Accounts int           // accounts on each side, as in Setup; 1 shows what one busy account bears
 	For      time.Duration // how long each of the two measurements takes
 }
 
 // Validate checks that the configuration can be measured.
 func (c Config) Validate() error {
-	if c.URL == "" || c.Owner == "" || c.Clients < 1 || c.Clients > 100 || c.Accounts < 1 || c.Accounts > 100_000 || c.For < time.Second {
-		return fmt.Errorf("bench: need two connection strings, 1 to 100 clients, 1 to 100000 accounts and a second at least: %d clients, %d accounts, %s",
+	if c.URL == "" || c.Clients < 1 || c.Clients > 100 || c.Accounts < 1 || c.Accounts > 100_000 || c.For < time.Second {
+		return fmt.Errorf("bench: need a connection string, 1 to 100 clients, 1 to 100000 accounts and a second at least: %d clients, %d accounts, %s",
 			c.Clients, c.Accounts, c.For)
 	}
 	return nil
 }
 
-// Result is what one run measured.
+// Result is what one run measured, in whole transfers per second.
 type Result struct {
-	Book    float64 // transfers per second through package book
-	PGBench float64 // the same statements by pgbench
+	Book    int // through package book
+	PGBench int // the same statements by pgbench
 }
 
-// Ratio is how much of pgbench's speed the book has.
-func (r Result) Ratio() float64 { return r.Book / r.PGBench }
+// Percent is how much of pgbench's speed the book has.
+func (r Result) Percent() int { return 100 * r.Book / max(1, r.PGBench) }
 
 // String returns one line for a person.
 func (r Result) String() string {
-	return fmt.Sprintf("book %.0f transfers/s, pgbench %.0f, ratio %.2f", r.Book, r.PGBench, r.Ratio())
+	return fmt.Sprintf("book %d transfers/s, pgbench %d, ratio %d.%02d", r.Book, r.PGBench, r.Percent()/100, r.Percent()%100)
 }
 
 const insertOutbox = `INSERT INTO bench.outbox (kind, body) VALUES ($1, $2)`
+
+// Setup returns the statements that the owner of the database runs first: an outbox, and accounts that grow by debits on
+// one side and by credits on the other, so that no transfer is refused however long the measuring takes.
+func Setup(accounts int) string {
+	return fmt.Sprintf(`CREATE SCHEMA bench;
+CREATE TABLE bench.outbox (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, body text NOT NULL, at timestamptz NOT NULL DEFAULT now());
+GRANT USAGE ON SCHEMA bench TO diamante_gateway;
+GRANT INSERT ON bench.outbox TO diamante_gateway;
+INSERT INTO book.account (code, currency, normal) SELECT 'bench/' || side || n, 'USD/7', side
+FROM generate_series(1, %d) n, unnest(ARRAY['debit', 'credit']) side;
+ANALYZE book.account;`, accounts)
+}
 
 // Run measures both, one after the other.
 func Run(ctx context.Context, c Config) (Result, error) {
 	if err := c.Validate(); err != nil {
 		return Result{}, err
 	}
-	if err := prepare(ctx, c); err != nil {
+	db, err := audit.Open(ctx, c.URL, int32(c.Clients))
+	if err != nil {
 		return Result{}, err
 	}
+	defer db.Close()
+	entries, err := book.Transfers(ctx, db.Reader(), book.Filter{}, book.Page{Limit: 1})
+	if err != nil {
+		return Result{}, err
+	}
+	if len(entries) > 0 {
+		return Result{}, ErrUsed
+	}
 	var r Result
-	var err error
-	if r.Book, err = measure(ctx, c); err != nil {
+	if r.Book, err = measure(ctx, db, c); err != nil {
 		return Result{}, err
 	}
 	r.PGBench, err = pgbench(ctx, c)
 	return r, err
 }
 
-// prepare makes the outbox and the accounts. Money enters on the debit side of accounts that grow by debits, so that no
-// transfer is refused however long it goes on.
-func prepare(ctx context.Context, c Config) error {
-	owner, err := pgx.Connect(ctx, c.Owner)
-	if err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	defer owner.Close(ctx)
-	var used bool
-	if err := owner.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM book.transfer)`).Scan(&used); err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	if used {
-		return ErrUsed
-	}
-	for _, sql := range []string{
-		`CREATE SCHEMA IF NOT EXISTS bench`,
-		`CREATE TABLE IF NOT EXISTS bench.outbox (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, body text NOT NULL, at timestamptz NOT NULL DEFAULT now())`,
-		`GRANT USAGE ON SCHEMA bench TO diamante_gateway`,
-		`GRANT INSERT ON bench.outbox TO diamante_gateway`,
-		fmt.Sprintf(`INSERT INTO book.account (code, currency, normal) SELECT 'bench/' || side || n, 'USD/7', side
-			FROM generate_series(1, %d) n, unnest(ARRAY['debit', 'credit']) side ON CONFLICT DO NOTHING`, c.Accounts),
-		`ANALYZE book.account`,
-	} {
-		if _, err := owner.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("bench: %w", err)
-		}
-	}
-	return nil
-}
-
 // measure counts transfers through package book.
-func measure(ctx context.Context, c Config) (perSecond float64, err error) {
-	db, err := audit.Open(ctx, c.URL, int32(c.Clients))
-	if err != nil {
-		return 0, err
-	}
-	defer db.Close()
+func measure(ctx context.Context, db *audit.DB, c Config) (perSecond int, err error) {
 	usd, err := money.NewCurrency("USD", 7)
 	if err != nil {
 		return 0, err
@@ -143,7 +125,7 @@ func measure(ctx context.Context, c Config) (perSecond float64, err error) {
 	for _, n := range counts {
 		total += n
 	}
-	return float64(total) / took.Seconds(), errors.Join(errs...)
+	return int(int64(total) * int64(time.Second) / int64(took)), errors.Join(errs...)
 }
 
 func side(s book.Side, accounts int) book.Code {

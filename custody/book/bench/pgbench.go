@@ -57,10 +57,10 @@ func fill(sql string, values ...string) string {
 	return strings.Join(strings.Fields(sql), " ") + ";"
 }
 
-var tps = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+var tps = regexp.MustCompile(`(?m)^tps = ([0-9]+)`)
 
 // pgbench runs the script and returns how often a second.
-func pgbench(ctx context.Context, c Config) (perSecond float64, err error) {
+func pgbench(ctx context.Context, c Config) (perSecond int, err error) {
 	program, err := findPGBench()
 	if err != nil {
 		return 0, err
@@ -93,7 +93,7 @@ func pgbench(ctx context.Context, c Config) (perSecond float64, err error) {
 	if found == nil {
 		return 0, fmt.Errorf("bench: pgbench printed no tps: %.1000s", out)
 	}
-	return strconv.ParseFloat(string(found[1]), 64)
+	return strconv.Atoi(string(found[1]))
 }
 
 // findPGBench looks where Debian keeps the server's programs as well.
