@@ -50,6 +50,8 @@ type Config struct {
 	Clock herder.Clock
 	// Logger is told what nobody is answered; nil means slog.Default.
 	Logger *slog.Logger
+
+	consensus func(herder.Driver) herder.Consensus // nil: herder.Alone. Tests put one that fails.
 }
 
 // Validate checks c. What the genesis and the herder demand is checked by them, in New.
@@ -100,6 +102,9 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	cfg.Genesis.CloseTime = cfg.Genesis.CloseTime.UTC() // the store compares the genesis as it is written down
 	n := &Node{passphrase: cfg.Genesis.Passphrase, logger: cfg.Logger, changed: make(chan struct{}), state: fresh}
+	if cfg.consensus == nil {
+		cfg.consensus = herder.Alone
+	}
 	if n.ledger, err = ledger.Open(cfg.Dir, cfg.Genesis); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
@@ -109,7 +114,7 @@ func New(cfg Config) (_ *Node, err error) {
 		}
 	}()
 	n.herder, err = herder.New(herder.Config{Passphrase: cfg.Genesis.Passphrase, Ledger: n.ledger, Signer: cfg.Signer,
-		Consensus: herder.Alone, CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Clock: cfg.Clock,
+		Consensus: cfg.consensus, CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Clock: cfg.Clock,
 		Closed: n.closed, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)

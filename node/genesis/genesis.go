@@ -116,16 +116,25 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// Write writes a genesis file at path. It does not replace one: a network has one genesis.
-func Write(path string, g ledger.Genesis) error {
+// Encode returns the text of a genesis file, as Parse reads it.
+func Encode(g ledger.Genesis) ([]byte, error) {
 	if err := g.Validate(); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	at := g.CloseTime.UTC().Format(time.RFC3339)
 	text, err := toml.Marshal(file{Passphrase: &g.Passphrase, Root: &g.Root, Supply: &g.Supply, BaseFee: &g.BaseFee, Reserve: &g.BaseReserve,
 		Protocol: &g.Protocol, MaxTxSet: &g.MaxTxSetSize, CloseTime: &at})
 	if err != nil {
-		return fmt.Errorf("genesis: %w", err)
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	return text, nil
+}
+
+// Write writes a genesis file at path. It does not replace one: a network has one genesis.
+func Write(path string, g ledger.Genesis) error {
+	text, err := Encode(g)
+	if err != nil {
+		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {

@@ -240,7 +240,10 @@ func testSubmit(t *testing.T, f Fixture) {
 }
 
 func testRefused(t *testing.T, f Fixture) {
-	seq := account(t, f, f.Root.ID).Sequence
+	seq := account(t, f, f.Root.ID).Sequence + 1
+	env, hash := f.Root.Sign(t, f.Passphrase, seq, txbuild.ManageData{Name: "a", Value: []byte{1}})
+	submit(t, f, env, hash)
+	f.CloseLedger(t)
 	create := txbuild.CreateAccount{Destination: NewWallet(t).ID, StartingBalance: Amount(t, "50")}
 	for _, c := range []struct {
 		name string
