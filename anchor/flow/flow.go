@@ -1,0 +1,140 @@
+// Package flow holds the machines of the anchor's money flows: what follows from what. They are pure tables: a state and
+// an event give a new state and the effects that belong to it, or ErrRefused. Nothing here moves money, tells the time or
+// knows a database; package anchor carries out the effects in the transaction that stores the new state.
+//
+// A new flow is a new table and a script in testdata that walks every transition of it.
+package flow
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrRefused: the event cannot happen in this state.
+var ErrRefused = errors.New("flow: event does not fit the state")
+
+// Name says which machine is meant.
+type Name string
+
+// The machines.
+const (
+	Deposit    Name = "deposit"
+	Withdrawal Name = "withdrawal"
+	LedgerTx   Name = "ledger-tx"
+	Incoming   Name = "incoming"
+)
+
+// State is where a flow stands. The empty state is invalid.
+type State string
+
+// The states. Each machine uses some of them.
+const (
+	Awaiting  State = "awaiting"  // the customer is to pay, the bank or the ledger
+	Issuing   State = "issuing"   // money is held, credit is on its way to the ledger
+	OnHold    State = "on-hold"   // a person must decide
+	Burning   State = "burning"   // credit came back and is held, on its way to its issuer
+	Paying    State = "paying"    // the payout file is to be written
+	AtBank    State = "at-bank"   // the payout file is there for the bank
+	Completed State = "completed" // the end, as wished
+	Built     State = "built"     // stored, nobody has signed
+	Signed    State = "signed"    // signed and stored, may be anywhere
+	Succeeded State = "succeeded" // a closed ledger says so
+	Failed    State = "failed"    // a closed ledger says so
+	Dead      State = "dead"      // its time has passed in a closed ledger without it
+	Refunding State = "refunding" // credit without a reason goes back
+	Refunded  State = "refunded"
+	Parked    State = "parked" // it cannot go back by itself
+	Matched   State = "matched"
+	Seen      State = "seen"
+)
+
+// Event is what happened.
+type Event string
+
+// The events.
+const (
+	Received  Event = "received"   // the bank has the money and compliance has cleared it
+	Refused   Event = "refused"    // compliance holds it
+	Issued    Event = "issued"     // the ledger has the credit
+	NotIssued Event = "not-issued" // the ledger refused the credit
+	Paid      Event = "paid"       // the customer's credit came, as agreed and cleared
+	Burned    Event = "burned"     // the credit is with its issuer
+	Written   Event = "written"    // the payout file is there
+	Debited   Event = "debited"    // the bank's statement shows the payout
+	Signature Event = "signature"
+	Success   Event = "success"
+	Failure   Event = "failure"
+	Timeout   Event = "timeout"
+	Match     Event = "match"
+	NoMatch   Event = "no-match"
+	CannotPay Event = "cannot-pay"
+)
+
+// Effect is what the new state brings with it, carried out in the same transaction.
+type Effect string
+
+// The effects.
+const (
+	HoldDeposit    Effect = "hold-deposit"    // suspense -> issued, pending
+	Issue          Effect = "issue"           // a job: pay credit to the customer
+	PostDeposit    Effect = "post-deposit"    // final
+	VoidDeposit    Effect = "void-deposit"    // undone
+	Quarantine     Effect = "quarantine"      // shown to people
+	HoldWithdrawal Effect = "hold-withdrawal" // issued -> payable, pending
+	Burn           Effect = "burn"            // a job: credit back to its issuer
+	PostWithdrawal Effect = "post-withdrawal" // final
+	WritePayout    Effect = "write-payout"    // a job
+	HoldPayout     Effect = "hold-payout"     // payable -> bank, pending
+	PostPayout     Effect = "post-payout"     // final
+	Submit         Effect = "submit"          // may leave the process now
+	Rebuild        Effect = "rebuild"         // a new attempt
+	Refund         Effect = "refund"          // a job: credit back to its sender
+)
+
+type arrow struct {
+	machine Name
+	from    State
+	event   Event
+}
+
+type target struct {
+	to      State
+	effects []Effect
+}
+
+var table = map[arrow]target{
+	{Deposit, Awaiting, Received}: {Issuing, []Effect{HoldDeposit, Issue}},
+	{Deposit, Awaiting, Refused}:  {OnHold, []Effect{Quarantine}},
+	{Deposit, OnHold, Received}:   {Issuing, []Effect{HoldDeposit, Issue}},
+	{Deposit, OnHold, Refused}:    {OnHold, []Effect{Quarantine}},
+	{Deposit, Issuing, Issued}:    {Completed, []Effect{PostDeposit}},
+	{Deposit, Issuing, NotIssued}: {OnHold, []Effect{VoidDeposit, Quarantine}},
+	{Withdrawal, Awaiting, Paid}:  {Burning, []Effect{HoldWithdrawal, Burn}},
+	{Withdrawal, Burning, Burned}: {Paying, []Effect{PostWithdrawal, WritePayout}},
+	{Withdrawal, Paying, Written}: {AtBank, []Effect{HoldPayout}},
+	{Withdrawal, AtBank, Debited}: {Completed, []Effect{PostPayout}},
+	{LedgerTx, Built, Signature}:  {Signed, []Effect{Submit}},
+	{LedgerTx, Signed, Success}:   {Succeeded, nil},
+	{LedgerTx, Signed, Failure}:   {Failed, nil},
+	{LedgerTx, Signed, Timeout}:   {Dead, []Effect{Rebuild}},
+	// A crash between signing and storing the signature leaves a transaction that we hold for unsigned. It was not
+	// submitted by us, but it could have been: what the ledger says counts.
+	{LedgerTx, Built, Success}: {Succeeded, nil},
+	{LedgerTx, Built, Failure}: {Failed, nil},
+	{LedgerTx, Built, Timeout}: {Dead, []Effect{Rebuild}},
+
+	{Incoming, Seen, Match}:          {Matched, nil},
+	{Incoming, Seen, NoMatch}:        {Refunding, []Effect{Refund}},
+	{Incoming, Seen, CannotPay}:      {Parked, nil},
+	{Incoming, Refunding, Success}:   {Refunded, nil},
+	{Incoming, Refunding, CannotPay}: {Parked, nil},
+}
+
+// Step returns where a machine goes from a state when an event happens, and the effects that belong to it.
+func Step(machine Name, from State, event Event) (State, []Effect, error) {
+	t, ok := table[arrow{machine, from, event}]
+	if !ok {
+		return from, nil, fmt.Errorf("%w: %s in state %q, event %q", ErrRefused, machine, from, event)
+	}
+	return t.to, append([]Effect(nil), t.effects...), nil
+}
