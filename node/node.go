@@ -29,6 +29,10 @@ import (
 // FirstClosed is the first ledger that Closes can deliver. Ledger 1, the genesis, was made and not closed.
 const FirstClosed = 2
 
+// MaxTxSetSize bounds the operations in one ledger, so that what a ledger changes fits into one frame of a stream
+// (client.MaxFrame) whatever the operations are.
+const MaxTxSetSize = 10_000
+
 // Config is what a node is made of.
 type Config struct {
 	// Dir is the folder of the ledger's store. It is made by the first New and belongs to one node at a time.
@@ -63,6 +67,8 @@ func (c Config) Validate() error {
 		return errors.New("node: no signer")
 	case c.CloseEvery <= 0:
 		return errors.New("node: the time between ledgers must be positive")
+	case c.Genesis.MaxTxSetSize > MaxTxSetSize:
+		return fmt.Errorf("node: ledgers of %d operations, more than %d", c.Genesis.MaxTxSetSize, MaxTxSetSize)
 	}
 	return nil
 }
@@ -78,7 +84,8 @@ type Node struct {
 	store sync.RWMutex // held to use the ledger; held alone to close its store
 
 	mu      sync.Mutex    // guards what follows
-	changed chan struct{} // closed, and replaced, whenever a ledger has closed or stopped is set
+	last    uint32        // the last ledger that Closes delivers: closed, and gone through by the queue
+	changed chan struct{} // closed, and replaced, whenever last grows or stopped is set
 	state   state
 	stopped error // why the node answers no more
 }
@@ -113,6 +120,8 @@ func New(cfg Config) (_ *Node, err error) {
 			err = errors.Join(err, n.ledger.Shutdown())
 		}
 	}()
+	header, _ := n.ledger.Header()
+	n.last = uint32(header.LedgerSeq)
 	n.herder, err = herder.New(herder.Config{Passphrase: cfg.Genesis.Passphrase, Ledger: n.ledger, Signer: cfg.Signer,
 		Consensus: cfg.consensus, CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Clock: cfg.Clock,
 		Closed: n.closed, Logger: cfg.Logger})
@@ -122,8 +131,7 @@ func New(cfg Config) (_ *Node, err error) {
 	if n.metrics, err = newMetrics(cfg.Registerer, n.herder.Queued); err != nil {
 		return nil, fmt.Errorf("node: metrics: %w", err)
 	}
-	header, _ := n.ledger.Header()
-	n.metrics.seq.Set(float64(header.LedgerSeq))
+	n.metrics.seq.Set(float64(n.last))
 	return n, nil
 }
 
@@ -183,11 +191,13 @@ func (n *Node) stop(why error) {
 	}
 }
 
-// closed is told by the herder of each ledger, once it is durable.
+// closed is told by the herder of each ledger, once it is durable and the queue has gone through it: who has seen his
+// transaction in Closes finds room for his next one.
 func (n *Node) closed(meta xdr.LedgerCloseMeta, took time.Duration) {
 	n.metrics.closed(meta, took)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.last = meta.LedgerSequence()
 	n.announce()
 }
 
@@ -287,21 +297,21 @@ func (n *Node) Closes(ctx context.Context, from uint32) iter.Seq2[xdr.LedgerClos
 func (n *Node) await(ctx context.Context, seq uint32) (xdr.LedgerCloseMeta, error) {
 	for {
 		n.mu.Lock()
-		changed := n.changed // taken before the header is read, so that no close is missed between
+		last, changed := n.last, n.changed
 		n.mu.Unlock()
 		release, err := n.open(ctx)
 		if err != nil {
 			return xdr.LedgerCloseMeta{}, err
 		}
-		header, _ := n.ledger.Header()
-		last := uint32(header.LedgerSeq)
 		if seq <= last {
 			defer release()
 			return n.ledger.Meta(seq)
 		}
+		// The header is a moment ahead of last: Status may have told of it.
+		header, _ := n.ledger.Header()
 		release()
-		if seq > last+1 {
-			return xdr.LedgerCloseMeta{}, fmt.Errorf("%w: ledger %d is asked for, the last is %d", protocol.ErrUnavailable, seq, last)
+		if known := uint32(header.LedgerSeq); seq > known+1 {
+			return xdr.LedgerCloseMeta{}, fmt.Errorf("%w: ledger %d is asked for, the last is %d", protocol.ErrUnavailable, seq, known)
 		}
 		select {
 		case <-ctx.Done():

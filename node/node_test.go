@@ -278,11 +278,12 @@ func TestLifecycle(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*node.Config){
-		"no folder":     func(c *node.Config) { c.Dir = "" },
-		"no signer":     func(c *node.Config) { c.Signer = nil },
-		"no target":     func(c *node.Config) { c.CloseEvery = 0 },
-		"no passphrase": func(c *node.Config) { c.Genesis.Passphrase = "" },
-		"bad lead":      func(c *node.Config) { c.MaxLead = time.Hour },
+		"no folder":         func(c *node.Config) { c.Dir = "" },
+		"no signer":         func(c *node.Config) { c.Signer = nil },
+		"no target":         func(c *node.Config) { c.CloseEvery = 0 },
+		"no passphrase":     func(c *node.Config) { c.Genesis.Passphrase = "" },
+		"ledgers too large": func(c *node.Config) { c.Genesis.MaxTxSetSize = node.MaxTxSetSize + 1 },
+		"bad lead":          func(c *node.Config) { c.MaxLead = time.Hour },
 		"metrics taken": func(c *node.Config) {
 			r := prometheus.NewRegistry()
 			r.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "node_ledger_seq"}))

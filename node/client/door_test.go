@@ -167,7 +167,13 @@ func dial(t testing.TB, s site) *client.Client {
 
 func dialAs(t testing.TB, s site, cfg *tls.Config) *client.Client {
 	t.Helper()
-	c, err := client.New(client.Config{URL: s.url, TLS: cfg, Timeout: 3 * time.Second, Idle: time.Second, ResumeFor: 2 * time.Second})
+	return dialFor(t, s, cfg, time.Second)
+}
+
+// dialFor makes a client that resumes a stream for so long.
+func dialFor(t testing.TB, s site, cfg *tls.Config, resume time.Duration) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{URL: s.url, TLS: cfg, Timeout: 3 * time.Second, Idle: time.Second, ResumeFor: resume})
 	if err != nil {
 		t.Fatal(err)
 	}

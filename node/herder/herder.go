@@ -24,6 +24,8 @@ const (
 	signTimeout = 3 * time.Second
 	// signRetry is the pause before a failed signature is asked for again.
 	signRetry = time.Second
+	// clockWarning is for how long the clock may be behind the last ledger before the log says so.
+	clockWarning = 10 * time.Second
 	// maxSlotsAhead is how far beyond the last closed ledger decisions are kept until the ones before them come.
 	maxSlotsAhead = 12
 	// maxTxSets bounds the transaction sets that are kept for values not yet decided.
@@ -116,6 +118,7 @@ type Herder struct {
 	due      time.Time // when the next ledger is to be proposed
 	proposed uint32    // the slot last proposed
 	previous xdr.StellarValue
+	warned   uint32 // the slot for which the clock was last complained about
 
 	mu      sync.Mutex // guards what follows
 	queue   *queue
@@ -215,13 +218,16 @@ func (h *Herder) propose(ctx context.Context, now time.Time) (time.Time, error) 
 	}
 	at, ok := closeTime(uint64(header.ScpValue.CloseTime), now, h.cfg.MaxLead)
 	if !ok {
-		return time.Unix(int64(at), 0).Add(-h.cfg.MaxLead), nil
+		return h.waitFor(slot, time.Unix(int64(at), 0).Add(-h.cfg.MaxLead), now), nil
 	}
 	set := h.choose(header, hash, at)
 	value := xdr.StellarValue{TxSetHash: xdr.Hash(set.hash), CloseTime: xdr.TimePoint(at)}
 	limited, cancel := context.WithTimeout(ctx, signTimeout)
 	defer cancel()
 	if err := signValue(limited, h.network, h.cfg.Signer, &value); err != nil {
+		if ctx.Err() != nil {
+			return time.Time{}, nil // told to stop
+		}
 		// The signer is another process: its absence stops the closing of ledgers, not the validator.
 		h.cfg.Logger.ErrorContext(ctx, "ledger not proposed: the value was not signed", "ledger", slot, "error", err)
 		return now.Add(signRetry), nil
@@ -232,6 +238,16 @@ func (h *Herder) propose(ctx context.Context, now time.Time) (time.Time, error) 
 		return time.Time{}, fmt.Errorf("%w: propose ledger %d: %w", ErrBroken, slot, err)
 	}
 	return h.due, nil
+}
+
+// waitFor returns when the clock will have reached what the last close time demands, and warns, once a ledger, if that
+// is long: either the clock was set back or the last ledger was closed by a clock that ran ahead.
+func (h *Herder) waitFor(slot uint32, at, now time.Time) time.Time {
+	if wait := at.Sub(now); wait > clockWarning && h.warned != slot {
+		h.warned = slot
+		h.cfg.Logger.Warn("no ledger closes: the clock is behind the last one", "ledger", slot, "wait", wait)
+	}
+	return at
 }
 
 // following returns when the proposal after the one that was due, and made at now, is due: in step with the target
