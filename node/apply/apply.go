@@ -2,68 +2,21 @@
 // semantics and the result codes of Stellar's protocol 22 for classic operations.
 //
 // It is pure: a State is read, a Delta collects the changes, nothing else is touched. Charge takes the fee, Apply does
-// the rest, Check says whether a transaction could be applied next. One file holds one operation; what a file does not
-// exist for gives opNOT_SUPPORTED. Fee bump transactions are not supported in this version (txNOT_SUPPORTED).
+// the rest, Check says whether a transaction could be applied next. One file holds one operation; what no file exists
+// for gives opNOT_SUPPORTED. Preconditions (CAP-21), all kinds of signers, muxed accounts and fee bumps are supported.
 package apply
 
 import (
 	"github.com/stellar/go-stellar-sdk/xdr"
-
-	"github.com/diamante/gateway/node/protocol"
 )
 
 // Context is what the ledger being closed gives to every transaction in it.
 type Context struct {
-	Network     protocol.Hash // id of the network, the first part of what is signed
-	Seq         uint32        // of the ledger being closed
+	Seq         uint32 // of the ledger being closed
 	CloseTime   uint64
 	BaseFee     uint32
 	BaseReserve uint32
 	Verify      func(key, message, signature []byte) bool // single Ed25519 verification, cached or not
-}
-
-// Tx is a transaction that is ready to be applied: decoded, hashed, of the one supported envelope type.
-type Tx struct {
-	Envelope xdr.TransactionEnvelope
-	Hash     protocol.Hash
-	v1       *xdr.TransactionV1Envelope // nil when the envelope's type is not supported
-}
-
-// NewTx prepares an envelope. hash is the transaction's on its network.
-func NewTx(env xdr.TransactionEnvelope, hash protocol.Hash) Tx {
-	tx := Tx{Envelope: env, Hash: hash}
-	if env.Type == xdr.EnvelopeTypeEnvelopeTypeTx {
-		tx.v1 = env.V1
-	}
-	return tx
-}
-
-// Source returns the account that pays the fee and whose sequence number is used.
-func (t Tx) Source() xdr.AccountId { m := t.Envelope.SourceAccount(); return m.ToAccountId() }
-
-// Fee returns what the transaction bids, in stroops.
-func (t Tx) Fee() int64 {
-	if t.v1 == nil {
-		return 0
-	}
-	return int64(t.v1.Tx.Fee)
-}
-
-// MinFee returns what it must bid at least in a ledger with the given base fee.
-func (t Tx) MinFee(baseFee uint32) int64 {
-	return int64(baseFee) * int64(max(1, len(t.Envelope.Operations())))
-}
-
-// Charge takes the fee from the source account, or what is there of it, and returns it.
-func Charge(d *Delta, tx Tx, c Context) int64 {
-	source := d.account(tx.Source())
-	if source == nil {
-		panic("apply: fee charged to an account that is not there; the transaction set was not checked")
-	}
-	fee := min(tx.MinFee(c.BaseFee), tx.Fee(), int64(source.account().Balance))
-	source.account().Balance -= xdr.Int64(fee)
-	d.put(source)
-	return fee
 }
 
 // Outcome is what applying a transaction led to.
@@ -73,95 +26,119 @@ type Outcome struct {
 	Operations []xdr.OperationMeta    // of a successful transaction; empty otherwise
 }
 
-// Apply applies tx, whose fee was charged. Failed operations leave nothing behind but the fee and the sequence number.
-func Apply(ledger *Delta, tx Tx, c Context, charged int64) Outcome {
-	out := Outcome{Operations: []xdr.OperationMeta{}}
-	finish := func(code xdr.TransactionResultCode, ops []xdr.OperationResult) Outcome {
-		out.Result = result(code, charged, ops)
-		return out
+// verdict is a transaction's result before the fees are written to it. results are those of its operations.
+type verdict struct {
+	code    xdr.TransactionResultCode
+	results []xdr.OperationResult
+}
+
+// Apply applies tx, whose fee was charged, to the layer d. Failed operations leave nothing behind but the fee and the
+// sequence number.
+func Apply(d *Delta, tx Tx, c Context, charged Fees) Outcome {
+	before := NewDelta(d, c.Seq)
+	if tx.bump != nil {
+		dropOneTimeSigner(before, tx.FeeSource(), tx.Hash)
 	}
-	before := NewDelta(ledger, c.Seq)
-	signatures := newChecker(tx, c)
-	code, stage := common(before, tx, c, signatures, applying)
-	if stage >= updateSequence {
-		useSequence(before, tx, c)
+	v, ready := prepare(before, tx, c)
+	out := Outcome{Before: before.Commit(), Operations: []xdr.OperationMeta{}}
+	if ready {
+		v, out.Operations = runAll(d, tx, c)
+	}
+	out.Result = tx.result(v, charged)
+	return out
+}
+
+// prepare does what comes before the operations, and reports whether they are to be applied.
+func prepare(d *Delta, tx Tx, c Context) (verdict, bool) {
+	signatures := newChecker(tx.innerHash, tx.inner.Signatures, c)
+	code, usesSequence := valid(d, tx, c, signatures, tx.bump == nil)
+	if code == xdr.TransactionResultCodeTxSuccess && available(d.account(tx.Source()).account(), c) < 0 && tx.bump == nil {
+		// The fee was taken from what the account must keep.
+		code = xdr.TransactionResultCodeTxInsufficientBalance
+	}
+	if usesSequence {
+		useSequence(d, tx, c)
 	}
 	if code != xdr.TransactionResultCodeTxSuccess {
-		dropOneTimeSigners(before, tx)
-		out.Before = before.commit()
-		return finish(code, nil)
+		dropOneTimeSigners(d, tx)
+		return verdict{code: code}, false
 	}
-	results := make([]xdr.OperationResult, len(tx.Envelope.Operations()))
+	results := make([]xdr.OperationResult, len(tx.inner.Tx.Operations))
 	authorised := true
 	for i := range results {
-		op := newOperation(before, tx, i, c)
-		if results[i] = op.authorise(signatures, applying); results[i].Code != xdr.OperationResultCodeOpInner {
+		op := newOperation(d, tx, i, c)
+		if results[i] = op.authorise(signatures); results[i].Code != xdr.OperationResultCodeOpInner {
 			authorised = false
-		} else {
-			results[i] = op.success() // an operation that was not reached would have succeeded so far
 		}
 	}
-	dropOneTimeSigners(before, tx)
-	out.Before = before.commit()
+	dropOneTimeSigners(d, tx)
 	switch {
 	case !authorised:
-		return finish(xdr.TransactionResultCodeTxFailed, results)
+		return verdict{xdr.TransactionResultCodeTxFailed, results}, false
 	case !signatures.allUsed():
-		return finish(xdr.TransactionResultCodeTxBadAuthExtra, nil)
+		return verdict{code: xdr.TransactionResultCodeTxBadAuthExtra}, false
 	}
-	whole := NewDelta(ledger, c.Seq)
-	ok := true
-	var metas []xdr.OperationMeta
-	for i := range results {
-		single := NewDelta(whole, c.Seq)
-		op := newOperation(single, tx, i, c)
-		results[i] = op.run()
-		if !succeeded(results[i]) {
-			ok = false
+	return verdict{}, true
+}
+
+// runAll applies the operations in order. All are tried even when one has failed, so that each has its result; then
+// nothing is kept.
+func runAll(d *Delta, tx Tx, c Context) (verdict, []xdr.OperationMeta) {
+	all := NewDelta(d, c.Seq)
+	v := verdict{xdr.TransactionResultCodeTxSuccess, make([]xdr.OperationResult, len(tx.inner.Tx.Operations))}
+	metas := make([]xdr.OperationMeta, 0, len(v.results))
+	for i := range v.results {
+		one := NewDelta(all, c.Seq)
+		op := newOperation(one, tx, i, c)
+		v.results[i] = op.run()
+		if !succeeded(v.results[i]) {
+			v.code = xdr.TransactionResultCodeTxFailed
 			continue
 		}
-		metas = append(metas, xdr.OperationMeta{Changes: single.commit()})
+		metas = append(metas, xdr.OperationMeta{Changes: one.Commit()})
 	}
-	if !ok {
-		return finish(xdr.TransactionResultCodeTxFailed, results)
+	if v.code != xdr.TransactionResultCodeTxSuccess {
+		return v, []xdr.OperationMeta{}
 	}
-	whole.commit()
-	out.Operations = metas
-	return finish(xdr.TransactionResultCodeTxSuccess, results)
+	all.Merge()
+	return v, metas
 }
 
 // Check says whether tx could be applied to the state as it is: what a node asks before it queues a transaction. The
-// result carries the fee that the transaction would be charged at least.
+// result carries the fee that the transaction must bid at least.
 func Check(state State, tx Tx, c Context) xdr.TransactionResult {
-	d := NewDelta(state, c.Seq)
-	fee := tx.MinFee(c.BaseFee)
-	signatures := newChecker(tx, c)
-	code, _ := common(d, tx, c, signatures, checking)
-	if code != xdr.TransactionResultCodeTxSuccess {
-		return result(code, fee, nil)
-	}
-	results := make([]xdr.OperationResult, len(tx.Envelope.Operations()))
-	ok := true
-	for i := range results {
-		op := newOperation(d, tx, i, c)
-		if results[i] = op.authorise(signatures, checking); results[i].Code == xdr.OperationResultCodeOpInner {
-			results[i] = op.valid()
+	fees := Fees{Charged: tx.MinFee(c.BaseFee)}
+	if tx.bump != nil {
+		if code, fee := validBump(state, tx, c); code != xdr.TransactionResultCodeTxSuccess {
+			return xdr.TransactionResult{FeeCharged: xdr.Int64(fee), Result: xdr.TransactionResultResult{Code: code}}
 		}
-		ok = ok && succeeded(results[i])
 	}
-	switch {
-	case !ok:
-		return result(xdr.TransactionResultCodeTxFailed, fee, results)
-	case !signatures.allUsed():
-		return result(xdr.TransactionResultCodeTxBadAuthExtra, fee, nil)
-	}
-	return result(xdr.TransactionResultCodeTxSuccess, fee, results)
+	return tx.result(check(state, tx, c), fees)
 }
 
-func result(code xdr.TransactionResultCode, fee int64, ops []xdr.OperationResult) xdr.TransactionResult {
-	r := xdr.TransactionResult{FeeCharged: xdr.Int64(fee), Result: xdr.TransactionResultResult{Code: code}}
-	if code == xdr.TransactionResultCodeTxSuccess || code == xdr.TransactionResultCodeTxFailed {
-		r.Result.Results = &ops
+func check(state State, tx Tx, c Context) verdict {
+	d := NewDelta(state, c.Seq)
+	signatures := newChecker(tx.innerHash, tx.inner.Signatures, c)
+	pays := tx.bump == nil
+	code, _ := valid(d, tx, c, signatures, pays)
+	if code == xdr.TransactionResultCodeTxSuccess && pays && available(d.account(tx.Source()).account(), c) < tx.Bid() {
+		code = xdr.TransactionResultCodeTxInsufficientBalance
 	}
-	return r
+	if code != xdr.TransactionResultCodeTxSuccess {
+		return verdict{code: code}
+	}
+	v := verdict{xdr.TransactionResultCodeTxSuccess, make([]xdr.OperationResult, len(tx.inner.Tx.Operations))}
+	for i := range v.results {
+		op := newOperation(d, tx, i, c)
+		if v.results[i] = op.authorise(signatures); v.results[i].Code == xdr.OperationResultCodeOpInner {
+			v.results[i] = op.valid()
+		}
+		if !succeeded(v.results[i]) {
+			v.code = xdr.TransactionResultCodeTxFailed
+		}
+	}
+	if v.code == xdr.TransactionResultCodeTxSuccess && !signatures.allUsed() {
+		return verdict{code: xdr.TransactionResultCodeTxBadAuthExtra}
+	}
+	return v
 }

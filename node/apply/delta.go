@@ -66,15 +66,18 @@ func (d *Delta) Changes() xdr.LedgerEntryChanges {
 }
 
 // Commit moves the changes into the layer below, which must be a Delta, and returns them as meta.
-func (d *Delta) Commit() xdr.LedgerEntryChanges { return d.commit() }
-
-func (d *Delta) commit() xdr.LedgerEntryChanges {
+func (d *Delta) Commit() xdr.LedgerEntryChanges {
 	changes := d.Changes()
+	d.Merge()
+	return changes
+}
+
+// Merge is Commit for who does not want the meta.
+func (d *Delta) Merge() {
 	below := d.below.(*Delta)
 	for _, key := range d.order {
 		below.set(key, d.entries[key])
 	}
-	return changes
 }
 
 func (d *Delta) set(key string, e *xdr.LedgerEntry) {
@@ -92,11 +95,12 @@ type entry struct {
 
 func (e *entry) account() *xdr.AccountEntry { return e.Data.Account }
 
+// put stores e, which nobody may change afterwards: it is emptied so that trying to is noticed.
 func (d *Delta) put(e *entry) {
-	copied := e.LedgerEntry
-	copied.LastModifiedLedgerSeq = xdr.Uint32(d.seq)
-	d.set(e.key, &copied)
-	e.LedgerEntry = clone(copied) // what was put is shared from now on
+	stored := e.LedgerEntry
+	stored.LastModifiedLedgerSeq = xdr.Uint32(d.seq)
+	d.set(e.key, &stored)
+	e.LedgerEntry = xdr.LedgerEntry{}
 }
 
 func (d *Delta) remove(key string) { d.set(key, nil) }

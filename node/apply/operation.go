@@ -50,7 +50,7 @@ var supported = map[xdr.OperationType]kind{
 }
 
 func newOperation(d *Delta, tx Tx, i int, c Context) operation {
-	op := tx.v1.Tx.Operations[i]
+	op := tx.inner.Tx.Operations[i]
 	o := operation{d: d, c: c, body: op.Body, source: tx.Source()}
 	if op.SourceAccount != nil {
 		o.source, o.named = op.SourceAccount.ToAccountId(), true
@@ -58,31 +58,31 @@ func newOperation(d *Delta, tx Tx, i int, c Context) operation {
 	return o
 }
 
-// authorise checks that the operation is one of ours and that its source has signed. Its answer is opINNER when so.
-func (o operation) authorise(s *checker, m mode) xdr.OperationResult {
+// authorise checks that the operation is one of ours and that its source has signed. Its answer is success when so.
+func (o operation) authorise(s *checker) xdr.OperationResult {
 	k, ok := supported[o.body.Type]
 	if !ok {
 		return xdr.OperationResult{Code: xdr.OperationResultCodeOpNotSupported}
 	}
 	good := false
-	if e := o.d.account(o.source); e != nil {
-		a := e.account()
+	if e := o.d.Get(AccountKey(o.source)); e != nil {
+		a := e.Data.Account
 		good = s.check(accountSigners(a), int32(a.Thresholds[k.threshold(o)]))
 	} else {
-		if m == applying || !o.named {
+		if !o.named {
 			return xdr.OperationResult{Code: xdr.OperationResultCodeOpNoAccount}
 		}
-		good = s.check([]xdr.Signer{masterSigner(o.source, 1)}, 1) // it may exist by the time it is applied
+		good = s.check([]xdr.Signer{masterSigner(o.source, 1)}, 1) // an operation before this one may create it
 	}
 	if !good {
 		return xdr.OperationResult{Code: xdr.OperationResultCodeOpBadAuth}
 	}
-	return xdr.OperationResult{Code: xdr.OperationResultCodeOpInner}
+	return o.success()
 }
 
 func (o operation) valid() xdr.OperationResult { return supported[o.body.Type].valid(o) }
 
-// run applies the operation. Its source may have been removed by an operation before it.
+// run applies the operation. Its source need not be there yet when its transaction is checked, but now it must.
 func (o operation) run() xdr.OperationResult {
 	k := supported[o.body.Type]
 	if o.d.Get(AccountKey(o.source)) == nil {
@@ -158,9 +158,9 @@ func reserve(a *xdr.AccountEntry, c Context) int64 {
 	return entries * int64(c.BaseReserve)
 }
 
-// available is what the account could spend: never below zero.
+// available is what the account could spend. It is negative when a fee was taken from the reserve.
 func available(a *xdr.AccountEntry, c Context) int64 {
-	return max(0, int64(a.Balance)-reserve(a, c)-int64(a.Liabilities().Selling))
+	return int64(a.Balance) - reserve(a, c) - int64(a.Liabilities().Selling)
 }
 
 // addNative changes the account's balance, within its limits.
@@ -202,7 +202,7 @@ func addSubentry(a *xdr.AccountEntry, c Context) room {
 	if a.NumSubEntries >= maxSubentries {
 		return tooMany
 	}
-	if int64(a.Balance)-int64(a.Liabilities().Selling) < reserve(a, c)+int64(c.BaseReserve) {
+	if available(a, c) < int64(c.BaseReserve) {
 		return tooPoor
 	}
 	a.NumSubEntries++

@@ -43,8 +43,7 @@ func setOptionsValid(o operation) xdr.OperationResult {
 	}
 	if s := op.Signer; s != nil {
 		master := masterSigner(o.source, 1)
-		empty := s.Key.Type == xdr.SignerKeyTypeSignerKeyTypeEd25519SignedPayload && len(s.Key.Ed25519SignedPayload.Payload) == 0
-		if s.Key.Equals(master.Key) || s.Weight > maxWeight || empty {
+		if s.Key.Equals(master.Key) || s.Weight > maxWeight || emptyPayload(s.Key) {
 			return setOptionsResult(o, xdr.SetOptionsResultCodeSetOptionsBadSigner)
 		}
 	}
@@ -109,7 +108,7 @@ func changeFlags(a *xdr.AccountEntry, set, clear xdr.AccountFlags) xdr.SetOption
 
 // changeSigner adds, changes or (weight 0) removes a signer. Signers are kept in the order of their keys.
 func changeSigner(o operation, a *xdr.AccountEntry, s xdr.Signer) xdr.OperationResult {
-	i, found := slices.BinarySearchFunc(a.Signers, s.Key, func(have xdr.Signer, want xdr.SignerKey) int { return compareKeys(have.Key, want) })
+	i, found := slices.BinarySearchFunc(a.Signers, s.Key, func(have xdr.Signer, want xdr.SignerKey) int { return CompareSigners(have.Key, want) })
 	switch {
 	case s.Weight == 0:
 		if found {
@@ -143,8 +142,8 @@ func removeSigner(a *xdr.AccountEntry, i int) {
 	a.NumSubEntries--
 }
 
-// compareKeys orders signers as the wire does: by kind, then by the bytes of the key.
-func compareKeys(a, b xdr.SignerKey) int {
+// CompareSigners orders the signers of an account as the wire does: by kind, then by the bytes of the key.
+func CompareSigners(a, b xdr.SignerKey) int {
 	if a.Type != b.Type {
 		return int(a.Type) - int(b.Type)
 	}

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // maxWeight is the most that one signer counts for.
@@ -11,19 +13,14 @@ const maxWeight = 255
 
 // checker matches the signatures of one transaction with the signers of accounts, and remembers which were used.
 type checker struct {
-	hash   [32]byte
+	hash   protocol.Hash
 	sigs   []xdr.DecoratedSignature
 	used   []bool
 	verify func(key, message, signature []byte) bool
 }
 
-func newChecker(tx Tx, c Context) *checker {
-	s := &checker{hash: tx.Hash, verify: c.Verify}
-	if tx.v1 != nil {
-		s.sigs = tx.v1.Signatures
-		s.used = make([]bool, len(s.sigs))
-	}
-	return s
+func newChecker(hash protocol.Hash, sigs []xdr.DecoratedSignature, c Context) *checker {
+	return &checker{hash: hash, sigs: sigs, used: make([]bool, len(sigs)), verify: c.Verify}
 }
 
 // accountSigners returns the account's signers, the master key among them when it has weight.
@@ -39,7 +36,7 @@ func masterSigner(id xdr.AccountId, weight xdr.Uint32) xdr.Signer {
 	return xdr.Signer{Key: xdr.SignerKey{Type: xdr.SignerKeyTypeSignerKeyTypeEd25519, Ed25519: id.Ed25519}, Weight: weight}
 }
 
-// order in which kinds of signers are tried against signatures.
+// kinds is the order in which signers are tried against signatures.
 var kinds = []xdr.SignerKeyType{xdr.SignerKeyTypeSignerKeyTypeHashX, xdr.SignerKeyTypeSignerKeyTypeEd25519,
 	xdr.SignerKeyTypeSignerKeyTypeEd25519SignedPayload}
 

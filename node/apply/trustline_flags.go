@@ -10,12 +10,6 @@ const (
 
 func bothAuths(f xdr.TrustLineFlags) bool { return f&authorizedFlag != 0 && f&maintainFlag != 0 }
 
-// revokes reports whether a change takes away what only the issuer of a revocable asset may: authorisation, or the part
-// of it beyond maintaining liabilities.
-func revokes(before, after xdr.TrustLineFlags) bool {
-	return before&authorizedFlag != 0 && after&authorizedFlag == 0 || before&maintainFlag != 0 && after&(authorizedFlag|maintainFlag) == 0
-}
-
 func revocable(issuer *xdr.AccountEntry) bool {
 	return xdr.AccountFlags(issuer.Flags)&xdr.AccountFlagsAuthRevocableFlag != 0
 }
@@ -30,6 +24,9 @@ func allowTrustAsset(o operation) xdr.Asset {
 
 func allowTrustValid(o operation) xdr.OperationResult {
 	op := o.body.MustAllowTrustOp()
+	if op.Asset.Type != xdr.AssetTypeAssetTypeCreditAlphanum4 && op.Asset.Type != xdr.AssetTypeAssetTypeCreditAlphanum12 {
+		return allowTrustResult(o, xdr.AllowTrustResultCodeAllowTrustMalformed)
+	}
 	authorize := xdr.TrustLineFlags(op.Authorize)
 	if authorize&^(authorizedFlag|maintainFlag) != 0 || bothAuths(authorize) || op.Trustor.Equals(o.source) || !assetValid(allowTrustAsset(o)) {
 		return allowTrustResult(o, xdr.AllowTrustResultCodeAllowTrustMalformed)
@@ -49,7 +46,7 @@ func allowTrust(o operation) xdr.OperationResult {
 	}
 	before := xdr.TrustLineFlags(line.Data.TrustLine.Flags)
 	after := before&^(authorizedFlag|maintainFlag) | xdr.TrustLineFlags(op.Authorize)
-	if !canRevoke && revokes(before, after) {
+	if !canRevoke && before&authorizedFlag != 0 && after&maintainFlag != 0 {
 		return allowTrustResult(o, xdr.AllowTrustResultCodeAllowTrustCantRevoke)
 	}
 	line.Data.TrustLine.Flags = xdr.Uint32(after)
@@ -74,6 +71,12 @@ func setTrustLineFlagsValid(o operation) xdr.OperationResult {
 
 func setTrustLineFlags(o operation) xdr.OperationResult {
 	op := o.body.MustSetTrustLineFlagsOp()
+	// Without the issuer's flag the question is what the operation takes away, not what the line had of it.
+	clears := xdr.TrustLineFlags(op.ClearFlags)&(authorizedFlag|maintainFlag) != 0
+	authorizes := xdr.TrustLineFlags(op.SetFlags)&authorizedFlag != 0
+	if clears && !authorizes && !revocable(o.d.account(o.source).account()) {
+		return trustFlagsResult(o, xdr.SetTrustLineFlagsResultCodeSetTrustLineFlagsCantRevoke)
+	}
 	line := o.d.trustline(op.Trustor, op.Asset)
 	if line == nil {
 		return trustFlagsResult(o, xdr.SetTrustLineFlagsResultCodeSetTrustLineFlagsNoTrustLine)
@@ -82,9 +85,6 @@ func setTrustLineFlags(o operation) xdr.OperationResult {
 	after := before&^xdr.TrustLineFlags(op.ClearFlags) | xdr.TrustLineFlags(op.SetFlags)
 	if bothAuths(after) {
 		return trustFlagsResult(o, xdr.SetTrustLineFlagsResultCodeSetTrustLineFlagsInvalidState)
-	}
-	if !revocable(o.d.account(o.source).account()) && revokes(before, after) {
-		return trustFlagsResult(o, xdr.SetTrustLineFlagsResultCodeSetTrustLineFlagsCantRevoke)
 	}
 	line.Data.TrustLine.Flags = xdr.Uint32(after)
 	o.d.put(line)

@@ -1,10 +1,8 @@
 package ledger
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
 
@@ -16,178 +14,101 @@ import (
 type closing struct {
 	header  xdr.LedgerHeader
 	meta    *xdr.LedgerCloseMeta // nil for ledger 1
+	delta   *apply.Delta
 	changed []change
+	digest  digest // of the state as it will be
 }
 
-// Close applies the transaction set of a decided value and makes the result durable before it returns. An error of the
-// store means that nothing is known of what is on disk; the ledger closes no more, and a new process may look.
+// Close applies the transaction set of a decided value and makes the result durable before it returns. A set or value
+// that cannot follow the last ledger is ErrSet, and nothing has happened. After any other error the ledger closes no
+// more: after ErrInvariant the store is as it was, after an error of the store nothing is known of what is on disk, and a
+// new process may look. What is returned shares memory with the state: whoever wants to change it must copy it.
 func (l *Ledger) Close(set xdr.GeneralizedTransactionSet, value xdr.StellarValue) (xdr.LedgerCloseMeta, error) {
 	if l.broken != nil {
 		return xdr.LedgerCloseMeta{}, l.broken
 	}
 	header, hash := l.Header()
-	txs, fee, err := l.readSet(set, value, header, hash)
+	// 1. Read what was decided.
+	txs, err := l.readSet(set, value)
 	if err != nil {
 		return xdr.LedgerCloseMeta{}, err
 	}
+	upgrades, err := readUpgrades(value)
+	if err != nil {
+		return xdr.LedgerCloseMeta{}, err
+	}
+	// 2. Take all fees, then apply, over a layer that nobody else sees, checking the invariants on the way.
 	seq := uint32(header.LedgerSeq) + 1
-	// 1. Take all fees, then apply, over a layer that nobody else sees.
 	delta := apply.NewDelta(l.state, seq)
-	processing, collected := l.process(delta, txs, fee, l.context(header, seq, uint64(value.CloseTime)))
-	// 2. Say what it led to.
+	processing, collected, err := process(delta, txs, l.context(header, seq, uint64(value.CloseTime)))
+	if err != nil {
+		return xdr.LedgerCloseMeta{}, l.breakDown(fmt.Errorf("%w: ledger %d: %w", ErrInvariant, seq, err))
+	}
+	// 3. Say what it led to.
 	next, err := nextHeader(header, hash, value, processing)
 	if err != nil {
-		return xdr.LedgerCloseMeta{}, err
+		return xdr.LedgerCloseMeta{}, l.breakDown(err)
 	}
 	next.FeePool += xdr.Int64(collected)
-	changed, err := encodeChanges(delta)
-	if err != nil {
-		return xdr.LedgerCloseMeta{}, err
+	upgraded := upgrade(&next, upgrades)
+	c := closing{delta: delta, meta: &xdr.LedgerCloseMeta{V: 1, V1: &xdr.LedgerCloseMetaV1{TxSet: set, TxProcessing: processing,
+		UpgradesProcessing: upgraded, ScpInfo: []xdr.ScpHistoryEntry{}}}}
+	if c.changed, err = encodeChanges(l.state, delta); err != nil {
+		return xdr.LedgerCloseMeta{}, l.breakDown(err)
 	}
-	next.BucketListHash = xdr.Hash(commitment(protocol.Hash(header.BucketListHash), changed))
-	// 3. Check before anything is stored.
-	if err := checkInvariants(l.state, delta, txs, processing, collected); err != nil {
-		l.broken = fmt.Errorf("%w: ledger %d: %w", ErrInvariant, seq, err)
-		return xdr.LedgerCloseMeta{}, l.broken
+	c.digest = l.digest.after(c.changed)
+	next.BucketListHash = xdr.Hash(commitment(protocol.Hash(header.BucketListHash), c.changed, c.digest))
+	next.SkipList = skipList(next)
+	if err := checkSupply(l.state, delta, next); err != nil {
+		return xdr.LedgerCloseMeta{}, l.breakDown(fmt.Errorf("%w: ledger %d: %w", ErrInvariant, seq, err))
 	}
-	entry, err := headerEntry(next)
-	if err != nil {
-		return xdr.LedgerCloseMeta{}, err
-	}
-	meta := xdr.LedgerCloseMeta{V: 1, V1: &xdr.LedgerCloseMetaV1{LedgerHeader: entry, TxSet: set, TxProcessing: processing,
-		UpgradesProcessing: []xdr.UpgradeEntryMeta{}, ScpInfo: []xdr.ScpHistoryEntry{}}}
 	// 4. Store, then show.
-	if err := l.persist(delta, closing{header: next, meta: &meta, changed: changed}); err != nil {
-		l.broken = err
-		return xdr.LedgerCloseMeta{}, err
+	c.header = next
+	if c.meta.V1.LedgerHeader, err = headerEntry(next); err == nil {
+		err = l.persist(c)
 	}
-	return meta, nil
-}
-
-// readSet checks that the set belongs to the value and follows the last ledger, and returns its transactions in the
-// order in which they are applied, with the fee that each operation pays.
-func (l *Ledger) readSet(set xdr.GeneralizedTransactionSet, value xdr.StellarValue, header xdr.LedgerHeader, last protocol.Hash) ([]apply.Tx, uint32, error) {
-	refuse := func(format string, args ...any) ([]apply.Tx, uint32, error) {
-		return nil, 0, fmt.Errorf("%w: "+format, append([]any{ErrSet}, args...)...)
-	}
-	raw, err := set.MarshalBinary()
 	if err != nil {
-		return refuse("%v", err)
+		return xdr.LedgerCloseMeta{}, l.breakDown(err)
 	}
-	hash := protocol.Hash(sha256.Sum256(raw))
-	switch {
-	case hash != protocol.Hash(value.TxSetHash):
-		return refuse("its hash is %s, decided was %x", hash, value.TxSetHash)
-	case set.V1TxSet == nil || protocol.Hash(set.V1TxSet.PreviousLedgerHash) != last:
-		return refuse("it does not follow ledger %d", header.LedgerSeq)
-	case value.CloseTime <= header.ScpValue.CloseTime:
-		return refuse("close time %d is not after %d", value.CloseTime, header.ScpValue.CloseTime)
-	case len(value.Upgrades) > 0:
-		return refuse("upgrades are not supported")
-	}
-	fee := uint32(header.BaseFee)
-	var txs []apply.Tx
-	for i, phase := range set.V1TxSet.Phases {
-		if phase.V0Components == nil {
-			return refuse("phase %d is not a list of components", i)
-		}
-		for _, component := range *phase.V0Components {
-			c := component.TxsMaybeDiscountedFee
-			if i > 0 || c == nil || len(*phase.V0Components) > 1 {
-				return refuse("phase %d has more than one component of classic transactions", i)
-			}
-			if c.BaseFee != nil {
-				if *c.BaseFee < xdr.Int64(fee) || *c.BaseFee > 1<<31 {
-					return refuse("base fee %d is out of range", *c.BaseFee)
-				}
-				fee = uint32(*c.BaseFee)
-			}
-			if txs, err = l.readEnvelopes(c.Txs); err != nil {
-				return refuse("%v", err)
-			}
-		}
-	}
-	return applyOrder(txs, hash), fee, nil
+	return *c.meta, nil
 }
 
-func (l *Ledger) readEnvelopes(envelopes []xdr.TransactionEnvelope) ([]apply.Tx, error) {
-	txs := make([]apply.Tx, 0, len(envelopes))
-	seen := make(map[protocol.Hash]bool, len(envelopes))
-	for _, env := range envelopes {
-		hash, err := l.genesis.Passphrase.TxHash(env)
-		if err != nil {
-			return nil, err
-		}
-		tx := apply.NewTx(env, hash)
-		if seen[hash] || l.state.Get(apply.AccountKey(tx.Source())) == nil {
-			return nil, fmt.Errorf("transaction %s is there twice or has no source account", hash)
-		}
-		seen[hash] = true
-		txs = append(txs, tx)
-	}
-	return txs, nil
+// breakDown makes every further Close fail with err.
+func (l *Ledger) breakDown(err error) error {
+	l.broken = err
+	return err
 }
 
-// applyOrder puts the transactions of each account in the order of their sequence numbers, and among accounts mixes
-// them by their hashes and the set's, so that nobody can buy himself a place.
-func applyOrder(txs []apply.Tx, set protocol.Hash) []apply.Tx {
-	queues := map[string][]apply.Tx{}
-	for _, tx := range txs {
-		key := apply.AccountKey(tx.Source())
-		queues[key] = append(queues[key], tx)
-	}
-	rounds := [][]apply.Tx{}
-	for _, queue := range queues {
-		slices.SortFunc(queue, func(a, b apply.Tx) int {
-			if a.Envelope.SeqNum() < b.Envelope.SeqNum() {
-				return -1
-			}
-			return 1
-		})
-		for i, tx := range queue {
-			if i == len(rounds) {
-				rounds = append(rounds, nil)
-			}
-			rounds[i] = append(rounds[i], tx)
-		}
-	}
-	mixed := func(h protocol.Hash) []byte {
-		for i := range h {
-			h[i] ^= set[i]
-		}
-		return h[:]
-	}
-	ordered := make([]apply.Tx, 0, len(txs))
-	for _, round := range rounds {
-		slices.SortFunc(round, func(a, b apply.Tx) int { return bytes.Compare(mixed(a.Hash), mixed(b.Hash)) })
-		ordered = append(ordered, round...)
-	}
-	return ordered
-}
-
-// process charges and applies, and returns the meta of each transaction and the fees collected.
-func (l *Ledger) process(delta *apply.Delta, txs []apply.Tx, fee uint32, c apply.Context) ([]xdr.TransactionResultMeta, int64) {
+// process charges and applies, and returns the meta of each transaction and the fees collected. The error is a broken
+// invariant.
+func process(delta *apply.Delta, txs []setTx, c apply.Context) ([]xdr.TransactionResultMeta, int64, error) {
 	processing := make([]xdr.TransactionResultMeta, len(txs))
-	charged := make([]int64, len(txs))
-	total := int64(0)
-	paying := c
-	paying.BaseFee = fee
+	fees := make([]apply.Fees, len(txs))
+	collected := int64(0)
 	for i, tx := range txs {
 		layer := apply.NewDelta(delta, c.Seq)
-		charged[i] = apply.Charge(layer, tx, paying)
-		total += charged[i]
+		fees[i] = apply.Charge(layer, tx.Tx, tx.rate)
+		collected += fees[i].Charged
+		if err := checkFee(delta, layer, fees[i]); err != nil {
+			return nil, 0, fmt.Errorf("fee of transaction %s: %w", tx.Hash, err)
+		}
 		processing[i].FeeProcessing = layer.Commit()
 	}
 	for i, tx := range txs {
-		out := apply.Apply(delta, tx, c, charged[i])
+		layer := apply.NewDelta(delta, c.Seq)
+		out := apply.Apply(layer, tx.Tx, c, fees[i])
+		if err := checkTransaction(delta, layer, tx.Tx, out.Result, c.Seq); err != nil {
+			return nil, 0, fmt.Errorf("transaction %s: %w", tx.Hash, err)
+		}
+		layer.Merge()
 		processing[i].Result = xdr.TransactionResultPair{TransactionHash: xdr.Hash(tx.Hash), Result: out.Result}
 		processing[i].TxApplyProcessing = xdr.TransactionMeta{V: 3, V3: &xdr.TransactionMetaV3{
 			TxChangesBefore: out.Before, Operations: out.Operations, TxChangesAfter: xdr.LedgerEntryChanges{}}}
 	}
-	return processing, total
+	return processing, collected, nil
 }
 
-// nextHeader makes the header that follows, but for the fee pool and the commitment to the state.
+// nextHeader makes the header that follows, but for the fee pool, the upgrades and the commitment to the state.
 func nextHeader(last xdr.LedgerHeader, hash protocol.Hash, value xdr.StellarValue, processing []xdr.TransactionResultMeta) (xdr.LedgerHeader, error) {
 	results := xdr.TransactionResultSet{Results: make([]xdr.TransactionResultPair, len(processing))}
 	for i, p := range processing {
@@ -202,30 +123,28 @@ func nextHeader(last xdr.LedgerHeader, hash protocol.Hash, value xdr.StellarValu
 	next.PreviousLedgerHash = xdr.Hash(hash)
 	next.ScpValue = value
 	next.TxSetResultHash = sha256.Sum256(raw)
-	next.SkipList = skipList(last)
 	return next, nil
 }
 
 // skips are how many ledgers lie between the four hashes that a header keeps of older state commitments.
-var skips = [4]xdr.Uint32{50, 5000, 50000, 500000}
+var skips = [4]int64{50, 5000, 50000, 500000}
 
-// skipList returns the skip list of the ledger after last: at each multiple of 50 the last commitment moves in, and the
-// older ones move on where the higher skips divide the sequence number too.
-func skipList(last xdr.LedgerHeader) [4]xdr.Hash {
-	list := last.SkipList
-	if last.LedgerSeq%skips[0] != 0 {
+// skipList returns the skip list of a header whose other fields are made: at each multiple of 50 the new commitment
+// moves in, and the older ones move on where the higher skips divide the sequence number too.
+func skipList(h xdr.LedgerHeader) [4]xdr.Hash {
+	list := h.SkipList
+	seq := int64(h.LedgerSeq)
+	if seq%skips[0] != 0 {
 		return list
 	}
-	if v := last.LedgerSeq - skips[1]; last.LedgerSeq > skips[1] && v%skips[1] == 0 {
-		if v := last.LedgerSeq - skips[1] - skips[2]; last.LedgerSeq > skips[1]+skips[2] && v%skips[2] == 0 {
-			if v := last.LedgerSeq - skips[1] - skips[2] - skips[3]; last.LedgerSeq > skips[1]+skips[2]+skips[3] && v%skips[3] == 0 {
-				list[3] = list[2]
-			}
-			list[2] = list[1]
-		}
-		list[1] = list[0]
+	moves := 0 // how many of the older ones move on
+	for left := seq - skips[0]; moves < 3 && left > 0 && left%skips[moves+1] == 0; left -= skips[moves] {
+		moves++
 	}
-	list[0] = last.BucketListHash
+	for i := moves; i > 0; i-- {
+		list[i] = list[i-1]
+	}
+	list[0] = h.BucketListHash
 	return list
 }
 

@@ -2,126 +2,206 @@ package ledger
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
 
 	"github.com/diamante/gateway/node/apply"
 )
 
-// checkInvariants looks at what a ledger is about to change: DIAM is neither made nor lost, credit is made and ended by
-// its issuer only, and every entry is one that could exist. The error names the numbers.
-func checkInvariants(before *state, delta *apply.Delta, txs []apply.Tx, processing []xdr.TransactionResultMeta, collected int64) error {
-	native, credit := int64(0), map[string]int64{}
-	touched := map[string]bool{}
+// credit names an asset that somebody issues.
+type credit struct {
+	code   [12]byte
+	issuer [32]byte
+}
+
+func creditOf(a xdr.Asset) credit {
+	var c credit
+	switch a.Type {
+	case xdr.AssetTypeAssetTypeCreditAlphanum4:
+		copy(c.code[:], a.AlphaNum4.AssetCode[:])
+		c.issuer = *a.AlphaNum4.Issuer.Ed25519
+	case xdr.AssetTypeAssetTypeCreditAlphanum12:
+		copy(c.code[:], a.AlphaNum12.AssetCode[:])
+		c.issuer = *a.AlphaNum12.Issuer.Ed25519
+	default:
+		panic("ledger: an asset of type " + a.Type.String() + " is no credit")
+	}
+	return c
+}
+
+// checkFee checks that a fee takes what it says and changes nothing else.
+func checkFee(below apply.State, layer *apply.Delta, fees apply.Fees) error {
+	native := int64(0)
+	for _, key := range layer.Keys() {
+		native += balanceOf(layer.Get(key)) - balanceOf(below.Get(key))
+	}
+	if len(layer.Keys()) != 1 || native != -fees.Charged {
+		return fmt.Errorf("%d entries and %d stroops of DIAM change for a fee of %d", len(layer.Keys()), native, fees.Charged)
+	}
+	return nil
+}
+
+// checkSupply checks that the DIAM on all accounts, as a ledger leaves them, and in its fee pool are all there are.
+func checkSupply(s *state, delta *apply.Delta, next xdr.LedgerHeader) error {
+	held := s.native
 	for _, key := range delta.Keys() {
-		old, now := before.Get(key), delta.Get(key)
-		for sign, e := range map[int64]*xdr.LedgerEntry{-1: old, 1: now} {
+		held += balanceOf(delta.Get(key)) - balanceOf(s.Get(key))
+	}
+	if held+int64(next.FeePool) != int64(next.TotalCoins) {
+		return fmt.Errorf("accounts hold %d stroops of DIAM and the fee pool %d, but there are %d", held, next.FeePool, next.TotalCoins)
+	}
+	return nil
+}
+
+// checkTransaction checks what a transaction is about to change: DIAM is neither made nor lost, credit is made and ended
+// by its issuer only, every entry is one that could exist, and accounts count what they own.
+func checkTransaction(below apply.State, layer *apply.Delta, tx apply.Tx, r xdr.TransactionResult, seq uint32) error {
+	native, held, owned := int64(0), map[credit]int64{}, map[string]int{}
+	for _, key := range layer.Keys() {
+		before, after := below.Get(key), layer.Get(key)
+		native += balanceOf(after) - balanceOf(before)
+		for i, e := range []*xdr.LedgerEntry{before, after} {
 			if e == nil {
 				continue
 			}
+			sign := 2*i - 1
 			switch e.Data.Type {
 			case xdr.LedgerEntryTypeAccount:
-				native += sign * int64(e.Data.Account.Balance)
-				touched[key] = true
+				owned[key] -= sign * (int(e.Data.Account.NumSubEntries) - len(e.Data.Account.Signers))
 			case xdr.LedgerEntryTypeTrustline:
-				credit[assetName(e.Data.TrustLine.Asset.ToAsset())] += sign * int64(e.Data.TrustLine.Balance)
+				held[creditOf(e.Data.TrustLine.Asset.ToAsset())] += int64(sign) * int64(e.Data.TrustLine.Balance)
+			}
+			if owner := ownerKey(*e); owner != "" {
+				owned[owner] += sign
 			}
 		}
-		if now != nil {
-			if err := validEntry(now); err != nil {
-				return err
-			}
-		}
-	}
-	if native+collected != 0 {
-		return fmt.Errorf("accounts change by %d stroops of DIAM while %d in fees are collected", native, collected)
-	}
-	issued := issuedBy(txs, processing)
-	for asset, by := range credit {
-		if by != issued[asset] {
-			return fmt.Errorf("holders of %s change by %d stroops, its issuer by %d", asset, by, issued[asset])
-		}
-	}
-	return subentriesCount(before, delta, touched)
-}
-
-func assetName(a xdr.Asset) string { return a.StringCanonical() }
-
-// issuedBy adds up, per credit, what its issuer sent less what came back to him or was clawed back.
-func issuedBy(txs []apply.Tx, processing []xdr.TransactionResultMeta) map[string]int64 {
-	issued := map[string]int64{}
-	for i, tx := range txs {
-		if !processing[i].Result.Result.Successful() {
+		if after == nil {
 			continue
 		}
-		for _, op := range tx.Envelope.Operations() {
-			source := tx.Source()
-			if op.SourceAccount != nil {
-				source = op.SourceAccount.ToAccountId()
-			}
-			switch op.Body.Type {
-			case xdr.OperationTypePayment:
-				p := op.Body.MustPaymentOp()
-				if p.Asset.Type == xdr.AssetTypeAssetTypeNative {
-					continue
-				}
-				to := p.Destination.ToAccountId()
-				if source.Address() == p.Asset.GetIssuer() {
-					issued[assetName(p.Asset)] += int64(p.Amount)
-				}
-				if to.Address() == p.Asset.GetIssuer() {
-					issued[assetName(p.Asset)] -= int64(p.Amount)
-				}
-			case xdr.OperationTypeClawback:
-				c := op.Body.MustClawbackOp()
-				issued[assetName(c.Asset)] -= int64(c.Amount)
-			}
+		if err := validEntry(before, after, seq); err != nil {
+			return err
 		}
 	}
-	return issued
-}
-
-// validEntry checks an entry by itself.
-func validEntry(e *xdr.LedgerEntry) error {
-	switch e.Data.Type {
-	case xdr.LedgerEntryTypeAccount:
-		a := e.Data.Account
-		if a.Balance < 0 || a.SeqNum < 0 || len(a.Signers) > int(a.NumSubEntries) {
-			return fmt.Errorf("account %s has balance %d, sequence %d, %d signers, %d entries", a.AccountId.Address(), a.Balance, a.SeqNum, len(a.Signers), a.NumSubEntries)
-		}
-	case xdr.LedgerEntryTypeTrustline:
-		t := e.Data.TrustLine
-		if t.Balance < 0 || t.Limit <= 0 || t.Balance > t.Limit {
-			return fmt.Errorf("line of %s has balance %d, limit %d", t.AccountId.Address(), t.Balance, t.Limit)
+	if native != 0 {
+		return fmt.Errorf("accounts change by %d stroops of DIAM", native)
+	}
+	if err := checkCredit(held, issuedBy(tx, r)); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(owned)) {
+		if owned[key] != 0 {
+			return fmt.Errorf("an account owns %d entries more than it counts in addition: %s", owned[key], name(layer, below, key))
 		}
 	}
 	return nil
 }
 
-// subentriesCount checks that each account that was touched counts its lines, data entries and signers.
-func subentriesCount(before *state, delta *apply.Delta, touched map[string]bool) error {
-	owned := map[string]int{}
-	for key := range touched {
-		owned[key] = len(before.owned[key])
-	}
-	for _, key := range delta.Keys() {
-		old, now := before.Get(key), delta.Get(key)
-		switch {
-		case old == nil && now != nil && ownerKey(*now) != "":
-			owned[ownerKey(*now)]++
-		case old != nil && now == nil && ownerKey(*old) != "":
-			owned[ownerKey(*old)]--
+// name returns the address of the account with a key, for a message.
+func name(layer *apply.Delta, below apply.State, key string) string {
+	for _, e := range []*xdr.LedgerEntry{layer.Get(key), below.Get(key)} {
+		if e != nil {
+			return e.Data.Account.AccountId.Address()
 		}
 	}
-	for key, n := range owned {
-		e := delta.Get(key)
-		if e == nil {
-			return fmt.Errorf("an entry was changed whose account is not there")
+	return "one that does not exist"
+}
+
+func checkCredit(held, issued map[credit]int64) error {
+	for c, by := range issued {
+		held[c] -= by
+	}
+	for c, by := range held {
+		if by != 0 {
+			return fmt.Errorf("holders of %s of issuer %x have %d stroops more than issued", c.code, c.issuer, by)
 		}
-		a := e.Data.Account
-		if int(a.NumSubEntries) != n+len(a.Signers) {
-			return fmt.Errorf("account %s counts %d entries and has %d and %d signers", a.AccountId.Address(), a.NumSubEntries, n, len(a.Signers))
+	}
+	return nil
+}
+
+// issuedBy adds up, per credit, what its issuer sent less what came back to him or was clawed back.
+func issuedBy(tx apply.Tx, r xdr.TransactionResult) map[credit]int64 {
+	issued := map[credit]int64{}
+	if !r.Successful() {
+		return issued
+	}
+	for _, op := range tx.Envelope.Operations() {
+		source := tx.Source()
+		if op.SourceAccount != nil {
+			source = op.SourceAccount.ToAccountId()
 		}
+		switch op.Body.Type {
+		case xdr.OperationTypePayment:
+			p := op.Body.PaymentOp
+			if p.Asset.Type == xdr.AssetTypeAssetTypeNative {
+				continue
+			}
+			c := creditOf(p.Asset)
+			if *source.Ed25519 == c.issuer {
+				issued[c] += int64(p.Amount)
+			}
+			if to := p.Destination.ToAccountId(); *to.Ed25519 == c.issuer {
+				issued[c] -= int64(p.Amount)
+			}
+		case xdr.OperationTypeClawback:
+			issued[creditOf(op.Body.ClawbackOp.Asset)] -= int64(op.Body.ClawbackOp.Amount)
+		}
+	}
+	return issued
+}
+
+// validEntry checks an entry by itself, and against what it was before.
+func validEntry(before, e *xdr.LedgerEntry, seq uint32) error {
+	if uint32(e.LastModifiedLedgerSeq) != seq {
+		return fmt.Errorf("an entry changed in ledger %d says that it was %d", seq, e.LastModifiedLedgerSeq)
+	}
+	switch e.Data.Type {
+	case xdr.LedgerEntryTypeAccount:
+		return validAccount(e.Data.Account)
+	case xdr.LedgerEntryTypeTrustline:
+		var was *xdr.TrustLineEntry
+		if before != nil {
+			was = before.Data.TrustLine
+		}
+		return validLine(was, e.Data.TrustLine)
+	case xdr.LedgerEntryTypeData:
+		if d := e.Data.Data; len(d.DataName) == 0 {
+			return fmt.Errorf("a data entry of %s has no name", d.AccountId.Address())
+		}
+		return nil
+	}
+	return fmt.Errorf("an entry of type %s", e.Data.Type)
+}
+
+func validAccount(a *xdr.AccountEntry) error {
+	l := a.Liabilities()
+	switch {
+	case a.Balance < 0, a.SeqNum < 0, len(a.Signers) > int(a.NumSubEntries), l.Buying < 0, l.Selling < 0,
+		int64(a.Balance) < int64(l.Selling), a.Flags&^xdr.MaskAccountFlagsV17 != 0:
+		return fmt.Errorf("account %s has balance %d, liabilities %d and %d, sequence %d, flags %d, %d signers, %d entries", a.AccountId.Address(),
+			a.Balance, l.Buying, l.Selling, a.SeqNum, a.Flags, len(a.Signers), a.NumSubEntries)
+	}
+	for i, s := range a.Signers {
+		if s.Weight == 0 || s.Weight > 255 || i > 0 && apply.CompareSigners(a.Signers[i-1].Key, s.Key) >= 0 {
+			return fmt.Errorf("account %s has signer %d of weight %d, or out of order", a.AccountId.Address(), i, s.Weight)
+		}
+	}
+	if v1 := a.Ext.V1; v1 != nil && v1.Ext.V2 != nil && len(v1.Ext.V2.SignerSponsoringIDs) != len(a.Signers) {
+		return fmt.Errorf("account %s has %d signers and places for %d sponsors", a.AccountId.Address(), len(a.Signers), len(v1.Ext.V2.SignerSponsoringIDs))
+	}
+	return nil
+}
+
+func validLine(was, t *xdr.TrustLineEntry) error {
+	l, flags := t.Liabilities(), xdr.TrustLineFlags(t.Flags)
+	const auths = xdr.TrustLineFlagsAuthorizedFlag | xdr.TrustLineFlagsAuthorizedToMaintainLiabilitiesFlag
+	switch {
+	case t.Asset.Type == xdr.AssetTypeAssetTypeNative, t.Balance < 0, t.Limit <= 0, t.Balance > t.Limit, l.Selling > t.Balance,
+		l.Buying > t.Limit-t.Balance, flags&auths == auths, flags&^xdr.TrustLineFlags(xdr.MaskTrustlineFlagsV17) != 0:
+		return fmt.Errorf("line of %s has balance %d, limit %d, liabilities %d and %d, flags %d", t.AccountId.Address(), t.Balance, t.Limit, l.Buying, l.Selling, flags)
+	case was != nil && flags&^xdr.TrustLineFlags(was.Flags)&xdr.TrustLineFlagsTrustlineClawbackEnabledFlag != 0:
+		return fmt.Errorf("line of %s became subject to clawback", t.AccountId.Address())
 	}
 	return nil
 }

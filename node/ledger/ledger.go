@@ -6,7 +6,7 @@
 // before that; a violation stops the ledger for good and leaves the disk as it was.
 //
 // All live entries are in memory, and Pebble keeps them on disk. The header's bucketListHash is, in this version, a hash
-// chain over the changed entries of each ledger (see commitment).
+// chain over the changed entries of each ledger and a digest of all entries (see commitment).
 package ledger
 
 import (
@@ -71,13 +71,13 @@ func (g Genesis) Validate() error {
 // Ledger is the state. Its methods may be called from any goroutine, Close and Shutdown from one only.
 type Ledger struct {
 	genesis  Genesis
-	network  protocol.Hash
 	db       *pebble.DB
 	verifier *verifier
 	broken   error // owned by Close
 
 	mu     sync.RWMutex // guards what follows
 	state  *state
+	digest digest // of the state
 	header xdr.LedgerHeader
 	hash   protocol.Hash
 }
@@ -90,11 +90,12 @@ func OpenFS(fs vfs.FS, dir string, g Genesis) (_ *Ledger, err error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
+	g.CloseTime = g.CloseTime.UTC() // the same instant is the same genesis
 	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Logger: quiet{}})
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", dir, err)
 	}
-	l := &Ledger{genesis: g, network: g.Passphrase.NetworkID(), db: db, verifier: newVerifier(), state: newState()}
+	l := &Ledger{genesis: g, db: db, verifier: newVerifier(), state: newState()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, db.Close())
@@ -140,29 +141,30 @@ func (l *Ledger) begin() error {
 		BaseFee: xdr.Uint32(g.BaseFee), BaseReserve: xdr.Uint32(g.BaseReserve), MaxTxSetSize: xdr.Uint32(g.MaxTxSetSize),
 		ScpValue: xdr.StellarValue{CloseTime: xdr.TimePoint(g.CloseTime.Unix())},
 	}
-	changed, err := encodeChanges(delta)
+	changed, err := encodeChanges(l.state, delta)
 	if err != nil {
 		return err
 	}
-	header.BucketListHash = xdr.Hash(commitment(protocol.Hash{}, changed))
-	return l.persist(delta, closing{header: header, changed: changed})
+	d := l.digest.after(changed)
+	header.BucketListHash = xdr.Hash(commitment(protocol.Hash{}, changed, d))
+	return l.persist(closing{header: header, delta: delta, changed: changed, digest: d})
 }
 
 // context returns what transactions of ledger seq, closing at the given time, are told.
 func (l *Ledger) context(header xdr.LedgerHeader, seq uint32, closeTime uint64) apply.Context {
-	return apply.Context{Network: l.network, Seq: seq, CloseTime: closeTime, BaseFee: uint32(header.BaseFee),
+	return apply.Context{Seq: seq, CloseTime: closeTime, BaseFee: uint32(header.BaseFee),
 		BaseReserve: uint32(header.BaseReserve), Verify: l.verifier.verify}
 }
 
 // CheckValid says whether a transaction could be in the next ledger.
 func (l *Ledger) CheckValid(env xdr.TransactionEnvelope) xdr.TransactionResult {
-	hash, err := l.genesis.Passphrase.TxHash(env)
+	tx, err := apply.NewTx(l.genesis.Passphrase, env)
 	if err != nil {
 		return xdr.TransactionResult{Result: xdr.TransactionResultResult{Code: xdr.TransactionResultCodeTxNotSupported}}
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return apply.Check(l.state, apply.NewTx(env, hash), l.context(l.header, uint32(l.header.LedgerSeq)+1, uint64(l.header.ScpValue.CloseTime)))
+	return apply.Check(l.state, tx, l.context(l.header, uint32(l.header.LedgerSeq)+1, uint64(l.header.ScpValue.CloseTime)))
 }
 
 // Account returns an account as of the last closed ledger, or protocol.ErrNotFound.

@@ -1,9 +1,6 @@
 package ledger
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +16,7 @@ import (
 type state struct {
 	entries map[string]*xdr.LedgerEntry
 	owned   map[string]map[string]bool // account key -> keys of its entries
+	native  int64                      // stroops of DIAM on all accounts
 }
 
 func newState() *state {
@@ -37,6 +35,7 @@ func (s *state) set(key string, e *xdr.LedgerEntry) {
 	if known == nil {
 		return
 	}
+	s.native += balanceOf(e) - balanceOf(s.entries[key])
 	if owner := ownerKey(*known); owner != "" {
 		if e == nil {
 			delete(s.owned[owner], key)
@@ -52,6 +51,14 @@ func (s *state) set(key string, e *xdr.LedgerEntry) {
 		return
 	}
 	s.entries[key] = e
+}
+
+// balanceOf returns what an account holds of DIAM, 0 for what is no account or not there.
+func balanceOf(e *xdr.LedgerEntry) int64 {
+	if e == nil || e.Data.Type != xdr.LedgerEntryTypeAccount {
+		return 0
+	}
+	return int64(e.Data.Account.Balance)
 }
 
 // ownerKey returns the key of the account that an entry counts for, "" for an account.
@@ -96,93 +103,4 @@ func viewLine(t *xdr.TrustLineEntry) (protocol.Trustline, error) {
 	balance, err2 := protocol.AmountFromStroops(int64(t.Balance))
 	limit, err3 := protocol.AmountFromStroops(int64(t.Limit))
 	return protocol.Trustline{Asset: asset, Balance: balance, Limit: limit, Flags: xdr.TrustLineFlags(t.Flags)}, errors.Join(err1, err2, err3)
-}
-
-// change is one entry that a ledger changed: its key and its new encoding, nil when it was removed.
-type change struct{ key, value []byte }
-
-// encodeChanges returns what delta changes, in the order of the keys.
-func encodeChanges(delta *apply.Delta) ([]change, error) {
-	keys := slices.Clone(delta.Keys())
-	slices.Sort(keys)
-	out := make([]change, len(keys))
-	for i, key := range keys {
-		out[i].key = []byte(key)
-		if e := delta.Get(key); e != nil {
-			raw, err := e.MarshalBinary()
-			if err != nil {
-				return nil, fmt.Errorf("ledger: entry: %w", err)
-			}
-			out[i].value = raw
-		}
-	}
-	return out, nil
-}
-
-// commitment is the header's promise about the state: SHA-256 over the previous commitment and the changed entries in
-// the order of their keys, each with its length before it; a removed entry has no value.
-func commitment(previous protocol.Hash, changed []change) protocol.Hash {
-	h := sha256.New()
-	h.Write(previous[:])
-	var size [8]byte
-	for _, c := range changed {
-		for _, part := range [][]byte{c.key, c.value} {
-			binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-			h.Write(size[:])
-			h.Write(part)
-		}
-	}
-	return protocol.Hash(h.Sum(nil))
-}
-
-// changesOf reads from a ledger's meta what it changed, in the form that commitment takes.
-func changesOf(meta xdr.LedgerCloseMetaV1) ([]change, error) {
-	last := map[string][]byte{}
-	record := func(changes xdr.LedgerEntryChanges) error {
-		for _, c := range changes {
-			var e *xdr.LedgerEntry
-			switch c.Type {
-			case xdr.LedgerEntryChangeTypeLedgerEntryCreated:
-				e = c.Created
-			case xdr.LedgerEntryChangeTypeLedgerEntryUpdated:
-				e = c.Updated
-			case xdr.LedgerEntryChangeTypeLedgerEntryRemoved:
-				key, err := c.Removed.MarshalBinary()
-				if err != nil {
-					return err
-				}
-				last[string(key)] = nil
-				continue
-			default:
-				continue
-			}
-			raw, err := e.MarshalBinary()
-			if err != nil {
-				return err
-			}
-			last[apply.EntryKey(*e)] = raw
-		}
-		return nil
-	}
-	for _, p := range meta.TxProcessing {
-		all := []xdr.LedgerEntryChanges{p.FeeProcessing}
-		if v3 := p.TxApplyProcessing.V3; v3 != nil {
-			all = append(all, v3.TxChangesBefore)
-			for _, op := range v3.Operations {
-				all = append(all, op.Changes)
-			}
-			all = append(all, v3.TxChangesAfter)
-		}
-		for _, changes := range all {
-			if err := record(changes); err != nil {
-				return nil, fmt.Errorf("ledger: meta: %w", err)
-			}
-		}
-	}
-	out := make([]change, 0, len(last))
-	for key, value := range last {
-		out = append(out, change{[]byte(key), value})
-	}
-	slices.SortFunc(out, func(a, b change) int { return bytes.Compare(a.key, b.key) })
-	return out, nil
 }
