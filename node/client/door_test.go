@@ -48,6 +48,13 @@ func (d *fakeDoor) grow() {
 	d.changed = make(chan struct{})
 }
 
+// counts returns how many submissions and streams there were.
+func (d *fakeDoor) counts() (submits, closes int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.submits, d.closes
+}
+
 func (d *fakeDoor) Submit(context.Context, xdr.TransactionEnvelope) (protocol.Submission, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -233,8 +240,8 @@ func TestCertificates(t *testing.T) {
 			}
 		})
 	}
-	if door.submits != 0 || door.closes != 0 {
-		t.Errorf("%d submissions and %d streams reached the node", door.submits, door.closes)
+	if submits, closes := door.counts(); submits != 0 || closes != 0 {
+		t.Errorf("%d submissions and %d streams reached the node", submits, closes)
 	}
 }
 

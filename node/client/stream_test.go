@@ -189,8 +189,8 @@ func TestStreamSilence(t *testing.T) {
 			t.Errorf("a node without ledgers: %v, want the caller's own deadline", err)
 		}
 	}
-	if door.closes != 1 {
-		t.Errorf("%d streams were opened, want 1", door.closes)
+	if _, closes := door.counts(); closes != 1 {
+		t.Errorf("%d streams were opened, want 1", closes)
 	}
 }
 
@@ -250,8 +250,8 @@ func TestRequestsRefused(t *testing.T) {
 			}
 		})
 	}
-	if door.submits != 0 {
-		t.Errorf("%d submissions reached the node", door.submits)
+	if submits, _ := door.counts(); submits != 0 {
+		t.Errorf("%d submissions reached the node", submits)
 	}
 	if status, text := raw(t, s, "POST", "/tx", bytes.NewReader(good)); status != 200 || !strings.Contains(text, "PENDING") {
 		t.Errorf("a good one after all these: %d %s", status, text)
