@@ -68,21 +68,22 @@ type DB struct {
 // Open connects to url (a pgx connection string) with at most maxConns connections in each of the two pools. It does
 // not fail when the database is down: what is done with the DB then fails with ErrUnavailable until it is back.
 func Open(ctx context.Context, url string, maxConns int32) (*DB, error) {
-	pool := func(readOnly string) (*pgxpool.Pool, error) {
+	pool := func(readOnly, isolation string) (*pgxpool.Pool, error) {
 		cfg, err := pgxpool.ParseConfig(url)
 		if err != nil {
 			return nil, errors.New("audit: cannot read the database connection string") // the cause would quote a password
 		}
 		cfg.MaxConns = maxConns
 		cfg.ConnConfig.RuntimeParams["default_transaction_read_only"] = readOnly
-		cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "serializable"
+		cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = isolation
 		return pgxpool.NewWithConfig(ctx, cfg)
 	}
-	write, err := pool("off")
+	write, err := pool("off", "serializable")
 	if err != nil {
 		return nil, err
 	}
-	read, err := pool("on")
+	// A serializable reader could be refused, and make writers be refused. One query sees one state either way.
+	read, err := pool("on", "repeatable read")
 	if err != nil {
 		write.Close()
 		return nil, err

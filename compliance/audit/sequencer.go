@@ -149,7 +149,9 @@ func (l *session) with(ctx context.Context, fn func(ctx context.Context, conn *p
 func (s *Sequencer) lead(ctx context.Context) error {
 	dial, cancelDial := context.WithTimeout(ctx, batchTimeout)
 	defer cancelDial()
-	conn, err := pgx.ConnectConfig(dial, s.db.write.Config().ConnConfig.Copy())
+	cfg := s.db.write.Config().ConnConfig.Copy()
+	cfg.RuntimeParams["default_transaction_isolation"] = "repeatable read" // see sequence
+	conn, err := pgx.ConnectConfig(dial, cfg)
 	if err != nil {
 		return fmt.Errorf("audit: leader: %w", classify(err))
 	}

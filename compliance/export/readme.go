@@ -27,6 +27,7 @@ What is proved, to whoever trusts the key
   1. Each record is in the log at its index, and has not been changed since it was signed.
   2. No record between the first and the last index is missing. Where the older state is from before the range, nothing
      that was added to the log after it, up to the last index, is missing.
+     A range that ends later than the request ends with the request, whose index the manifest names.
   3. The log has only been added to since the older state. Keep checkpoint.note: the next package must extend it.
   4. This export is itself recorded; the log's signature is the signature on this package.
 What is not proved: that what a record says is true, and that the clock of who wrote it was right. Records are ordered
