@@ -36,12 +36,14 @@ const (
 // decided what cannot be applied. What is on disk is as of the last closed ledger.
 var ErrBroken = errors.New("herder: cannot go on")
 
-// Ledger is the state whose closing the herder drives. Header and CheckValid are safe for concurrent use.
+// Ledger is the state whose closing the herder drives. All methods but Close are safe for concurrent use.
 type Ledger interface {
 	// Header returns the last closed ledger's header and its hash.
 	Header() (xdr.LedgerHeader, protocol.Hash)
 	// CheckValid says whether a transaction could be in the next ledger.
 	CheckValid(env xdr.TransactionEnvelope) xdr.TransactionResult
+	// Account returns an account as of the last closed ledger.
+	Account(id protocol.AccountID) (protocol.Account, error)
 	// Close applies a decided value, whose transaction set is set, and makes the result durable before it returns. An
 	// error means that nothing is known of what is on disk.
 	Close(set xdr.GeneralizedTransactionSet, value xdr.StellarValue) (xdr.LedgerCloseMeta, error)
@@ -301,7 +303,7 @@ func (h *Herder) settle(slot uint32, set txSet) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.checked = slot
-	h.queue.closed(set.txs, func(env xdr.TransactionEnvelope) bool { return succeeded(h.cfg.Ledger.CheckValid(env)) })
+	h.queue.closed(set.txs, h.valid)
 	for s := range h.decided {
 		if s <= slot {
 			delete(h.decided, s)

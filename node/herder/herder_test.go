@@ -255,6 +255,16 @@ func TestSubmit(t *testing.T) {
 	if s, _ := r.send(t, a, txbuild.Params{Sequence: 2}); s.Status != protocol.SubmissionTryAgainLater || s.Result != nil {
 		t.Errorf("the next of the same source: %+v", s)
 	}
+	inner, _ := a.SignParams(t, txbuild.Params{Passphrase: testNet, Sequence: 1, Operations: []txbuild.Operation{txbuild.ManageData{Name: "n", Value: []byte{2}}}})
+	for _, c := range []struct {
+		fee  int64
+		want protocol.SubmissionStatus
+	}{{20*nodetest.FeePerOp - 1, protocol.SubmissionTryAgainLater}, {20 * nodetest.FeePerOp, protocol.SubmissionPending}} {
+		env, _ := b.Bump(t, testNet, inner, c.fee)
+		if s, err := r.Submit(env); err != nil || s.Status != c.want {
+			t.Errorf("fee bump with %d: %+v, %v; want %s", c.fee, s, err, c.want)
+		}
+	}
 	if s, _ := r.send(t, b, txbuild.Params{Sequence: 7}); s.Status != protocol.SubmissionError || s.Result.Result.Code != xdr.TransactionResultCodeTxBadSeq {
 		t.Errorf("bad sequence number: %+v", s)
 	}
@@ -349,6 +359,43 @@ func TestInvalidAfterCloseIsDropped(t *testing.T) {
 	r.pass(t, 6*time.Second)
 	if r.ledger.applied[left[5]] != 0 || r.ledger.applied[left[6]] != 1 {
 		t.Error("the one that became invalid was applied, or the other one was not")
+	}
+}
+
+// One account pays for others only as far as its balance goes, over all that waits.
+func TestFeeBumpsShareOneBalance(t *testing.T) {
+	r := newRig(t, nil)
+	r.clock.Advance(time.Minute)
+	sponsor := nodetest.NewWallet(t)
+	const fee = 2000
+	// Three reserves, as the fake's accounts have one entry; then two and a half fees.
+	r.ledger.balances[sponsor.ID] = 3*5_000_000 + 2*fee + fee/2
+	bump := func(w nodetest.Wallet, fee int64) protocol.Submission {
+		t.Helper()
+		inner, _ := w.Sign(t, testNet, 1, txbuild.ManageData{Name: "note", Value: []byte{1}})
+		env, _ := sponsor.Bump(t, testNet, inner, fee)
+		s, err := r.Submit(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	wallets := []nodetest.Wallet{nodetest.NewWallet(t), nodetest.NewWallet(t), nodetest.NewWallet(t)}
+	for i, want := range []protocol.SubmissionStatus{protocol.SubmissionPending, protocol.SubmissionPending, protocol.SubmissionError} {
+		s := bump(wallets[i], fee)
+		if s.Status != want {
+			t.Fatalf("bump %d: %+v, want %s", i, s, want)
+		}
+		if want == protocol.SubmissionError && s.Result.Result.Code != xdr.TransactionResultCodeTxInsufficientBalance {
+			t.Errorf("bump %d: %s", i, s.Result.Result.Code)
+		}
+	}
+	// When the balance falls, the lowest bids that it no longer covers go.
+	r.ledger.header.MaxTxSetSize = 1
+	r.ledger.balances[sponsor.ID] -= fee
+	r.step(t)
+	if got := r.Queued(); got != 1 {
+		t.Errorf("%d wait, want the one that can be paid for", got)
 	}
 }
 

@@ -28,18 +28,20 @@ var epoch = time.Unix(1_700_000_000, 0)
 type fakeLedger struct {
 	t testing.TB
 
-	mu      sync.Mutex
-	header  xdr.LedgerHeader
-	seqs    map[protocol.AccountID]int64
-	closed  []xdr.LedgerCloseMeta
-	applied map[protocol.Hash]int
-	refuse  map[protocol.Hash]xdr.TransactionResultCode
-	fail    error
+	mu       sync.Mutex
+	header   xdr.LedgerHeader
+	seqs     map[protocol.AccountID]int64
+	closed   []xdr.LedgerCloseMeta
+	applied  map[protocol.Hash]int
+	balances map[protocol.AccountID]int64
+	refuse   map[protocol.Hash]xdr.TransactionResultCode
+	fail     error
 }
 
 func newFakeLedger(t testing.TB) *fakeLedger {
-	return &fakeLedger{t: t, seqs: map[protocol.AccountID]int64{}, applied: map[protocol.Hash]int{}, refuse: map[protocol.Hash]xdr.TransactionResultCode{},
-		header: xdr.LedgerHeader{LedgerSeq: 1, LedgerVersion: 22, BaseFee: 100, MaxTxSetSize: 5,
+	return &fakeLedger{t: t, seqs: map[protocol.AccountID]int64{}, applied: map[protocol.Hash]int{},
+		balances: map[protocol.AccountID]int64{}, refuse: map[protocol.Hash]xdr.TransactionResultCode{},
+		header: xdr.LedgerHeader{LedgerSeq: 1, LedgerVersion: 22, BaseFee: 100, BaseReserve: 5_000_000, MaxTxSetSize: 5,
 			ScpValue: xdr.StellarValue{CloseTime: xdr.TimePoint(epoch.Unix())}}}
 }
 
@@ -47,6 +49,18 @@ func (l *fakeLedger) Header() (xdr.LedgerHeader, protocol.Hash) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.header, sha256.Sum256(mustEncode(l.header))
+}
+
+// Account says that everybody has what a test put on him, 1000 DIAM otherwise.
+func (l *fakeLedger) Account(id protocol.AccountID) (protocol.Account, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	balance, ok := l.balances[id]
+	if !ok {
+		balance = 1000 * protocol.One
+	}
+	amount, err := protocol.AmountFromStroops(balance)
+	return protocol.Account{ID: id, Balance: amount, SubEntries: 1}, err
 }
 
 func (l *fakeLedger) CheckValid(env xdr.TransactionEnvelope) xdr.TransactionResult {

@@ -19,7 +19,7 @@ const (
 	MaxAge = 4
 	// BanLedgers is for how many ledgers a dropped transaction is not taken again.
 	BanLedgers = 10
-	// ReplaceFactor is how many times the fee per operation of a waiting transaction another one with the same source
+	// ReplaceFactor is how many times the fee per operation of a waiting transaction a fee bump with the same source
 	// and sequence number must bid to take its place.
 	ReplaceFactor = 10
 	// maxBannedPerLedger bounds the memory of the ban list; past it a dropped transaction may come back at once.
@@ -40,6 +40,8 @@ type pending struct {
 	env     xdr.TransactionEnvelope
 	hash    protocol.Hash
 	source  protocol.AccountID // whose sequence number it uses
+	payer   protocol.AccountID // who pays its fee: the source, or another one in a fee bump
+	bump    bool
 	seq     int64
 	fee     int64
 	ops     int
@@ -75,13 +77,15 @@ type queue struct {
 	ops      int
 	arrivals uint64
 	bySource map[protocol.AccountID]*pending
+	owed     map[protocol.AccountID]int64 // fees bid by payer; never more than it has
 	byHash   map[protocol.Hash]*pending
 	lowest   worstFirst
 	banned   [BanLedgers]map[protocol.Hash]struct{} // [0] is the ledger being waited for
 }
 
 func newQueue(maxOps int) *queue {
-	q := &queue{maxOps: maxOps, bySource: map[protocol.AccountID]*pending{}, byHash: map[protocol.Hash]*pending{}}
+	q := &queue{maxOps: maxOps, bySource: map[protocol.AccountID]*pending{},
+		owed: map[protocol.AccountID]int64{}, byHash: map[protocol.Hash]*pending{}}
 	for i := range q.banned {
 		q.banned[i] = map[protocol.Hash]struct{}{}
 	}
@@ -113,13 +117,22 @@ func (q *queue) room(p *pending) verdict {
 		return busy
 	}
 	old := q.bySource[p.source]
-	if old != nil && (old.seq != p.seq || bidsLess(p, old, ReplaceFactor)) {
+	if old != nil && (!p.bump || old.seq != p.seq || bidsLess(p, old, ReplaceFactor)) {
 		return busy
 	}
 	if _, ok := q.victims(p, old); !ok {
 		return busy
 	}
 	return accepted
+}
+
+// owes returns what p's payer has bid for other transactions than p and the one that p would replace.
+func (q *queue) owes(p *pending) int64 {
+	owed := q.owed[p.payer]
+	if old := q.bySource[p.source]; old != nil && old.payer == p.payer {
+		owed -= old.fee
+	}
+	return owed
 }
 
 // add takes p if there is room, in place of the waiting one of its source or of the lowest bids where it must.
@@ -139,6 +152,7 @@ func (q *queue) add(p *pending) verdict {
 	p.arrival = q.arrivals
 	q.bySource[p.source], q.byHash[p.hash] = p, p
 	q.ops += p.ops
+	q.owed[p.payer] += p.fee
 	heap.Push(&q.lowest, p)
 	return accepted
 }
@@ -175,6 +189,9 @@ func (q *queue) remove(p *pending) {
 	delete(q.byHash, p.hash)
 	delete(q.bySource, p.source)
 	q.ops -= p.ops
+	if q.owed[p.payer] -= p.fee; q.owed[p.payer] == 0 {
+		delete(q.owed, p.payer)
+	}
 	heap.Remove(&q.lowest, p.index)
 }
 
@@ -201,8 +218,9 @@ func (q *queue) best(maxOps int) (chosen []*pending, all bool) {
 }
 
 // closed tells the queue that a ledger closed with these transactions. What waited too long, and what valid now
-// refuses, is dropped and banned.
-func (q *queue) closed(applied []protocol.Hash, valid func(xdr.TransactionEnvelope) bool) {
+// refuses, is dropped and banned. The lowest bids are asked about first, so that they go first if a payer has become
+// unable to pay for all.
+func (q *queue) closed(applied []protocol.Hash, valid func(*pending) bool) {
 	copy(q.banned[1:], q.banned[:BanLedgers-1])
 	q.banned[0] = map[protocol.Hash]struct{}{}
 	for _, h := range applied {
@@ -210,8 +228,8 @@ func (q *queue) closed(applied []protocol.Hash, valid func(xdr.TransactionEnvelo
 			q.remove(p)
 		}
 	}
-	for _, p := range slices.Clone(q.lowest) {
-		if p.age++; p.age >= MaxAge || !valid(p.env) {
+	for _, p := range slices.SortedFunc(slices.Values(q.lowest), worse) {
+		if p.age++; p.age >= MaxAge || !valid(p) {
 			q.ban(p)
 		}
 	}

@@ -3,32 +3,39 @@ package herder
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/stellar/go-stellar-sdk/xdr"
 	"pgregory.net/rapid"
 
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// bid makes a waiting transaction by name: "a7" is the transaction with sequence number 7 of account a, a different
-// one for every fee.
+// bid makes a waiting transaction by name: "a7" is the transaction with sequence number 7 of account a, and "a7+z" is a
+// fee bump of it that account z pays for; a different one for every fee.
 func bid(t testing.TB, name string, fee int64, ops int) *pending {
 	t.Helper()
 	var account string
 	var seq int64
-	if _, err := fmt.Sscanf(name, "%1s%d", &account, &seq); err != nil {
+	inner, payer, bump := strings.Cut(name, "+")
+	if _, err := fmt.Sscanf(inner, "%1s%d", &account, &seq); err != nil {
 		t.Fatalf("name %q: %v", name, err)
 	}
-	key := sha256.Sum256([]byte(account))
-	source, err := protocol.AccountIDFromKey(key[:])
-	if err != nil {
-		t.Fatal(err)
+	if !bump {
+		payer = account
 	}
-	return &pending{hash: sha256.Sum256(fmt.Append(nil, name, fee, ops)), source: source, seq: seq, fee: fee, ops: ops}
+	id := func(name string) protocol.AccountID {
+		key := sha256.Sum256([]byte(name))
+		id, err := protocol.AccountIDFromKey(key[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	return &pending{hash: sha256.Sum256(fmt.Append(nil, name, fee, ops)), source: id(account), payer: id(payer), bump: bump, seq: seq, fee: fee, ops: ops}
 }
 
 // step is one thing that happens to a queue, and what must come of it.
@@ -56,13 +63,15 @@ func TestQueue(t *testing.T) {
 			closed("100", "a1 100 1"),
 			{"a2", 200, 1, nil, accepted, "200,100"},
 		}},
-		{"replaced by ten times the fee only", 10, []step{
+		{"replaced by a fee bump of ten times the fee only", 10, []step{
 			{"a1", 100, 1, nil, accepted, "100"},
-			{"a1", 999, 1, nil, busy, "100"},
-			{"a1", 1999, 2, nil, busy, "100"},
-			{"a1", 2000, 2, nil, accepted, "2000"},
-			{"a2", 90000, 1, nil, busy, "2000"},
+			{"a1", 100_000, 1, nil, busy, "100"},
+			{"a1+z", 1999, 2, nil, busy, "100"},
+			{"a1+z", 2000, 2, nil, accepted, "2000"},
+			{"a2+z", 90000, 2, nil, busy, "2000"},
 			{"a1", 100, 1, nil, busy, "2000"},
+			{"a1+a", 19999, 2, nil, busy, "2000"},
+			{"a1+a", 20000, 2, nil, accepted, "20000"},
 		}},
 		{"the lowest bid per operation goes when full", 3, []step{
 			{"a1", 300, 1, nil, accepted, "300"},
@@ -82,14 +91,14 @@ func TestQueue(t *testing.T) {
 		{"a replacement needs no more room than it leaves", 2, []step{
 			{"a1", 100, 1, nil, accepted, ""},
 			{"b1", 5000, 1, nil, accepted, "5000,100"},
-			{"a1", 1000, 1, nil, accepted, "5000,1000"},
-			{"a1", 20000, 2, nil, accepted, "20000"},
+			{"a1+z", 1000, 1, nil, accepted, "5000,1000"},
+			{"a1+z", 20000, 2, nil, accepted, "20000"},
 		}},
 		{"larger than the queue", 5, []step{{"a1", math.MaxInt64, 6, nil, busy, "-"}}},
 		{"the largest bids do not overflow", 4, []step{
 			{"a1", math.MaxInt64, 2, nil, accepted, ""},
 			{"b1", math.MaxInt64, 1, nil, accepted, "9223372036854775807,9223372036854775807"},
-			{"a1", math.MaxInt64 - 1, 1, nil, busy, ""},
+			{"a1+z", math.MaxInt64 - 1, 1, nil, busy, ""},
 		}},
 		{"dropped after four ledgers, back after ten", 10, []step{
 			{"a1", 100, 1, nil, accepted, "100"},
@@ -110,7 +119,7 @@ func TestQueue(t *testing.T) {
 						t.Fatalf("step %d: %s: verdict %d, want %d", i, s.name, got, s.want)
 					}
 				} else {
-					q.closed(hashes(t, s.take), func(xdr.TransactionEnvelope) bool { return true })
+					q.closed(hashes(t, s.take), func(*pending) bool { return true })
 				}
 				if s.left != "" && show(q) != s.left {
 					t.Fatalf("step %d: %s waits, want %s", i, show(q), s.left)
@@ -149,14 +158,19 @@ func show(q *queue) string {
 // check fails the test if the parts of q disagree.
 func check(t interface{ Fatalf(string, ...any) }, q *queue) {
 	ops := 0
+	owed := map[protocol.AccountID]int64{}
 	for i, p := range q.lowest {
 		ops += p.ops
+		owed[p.payer] += p.fee
 		if p.index != i || q.byHash[p.hash] != p || q.bySource[p.source] != p {
 			t.Fatalf("the queue lost track of transaction %s", p.hash)
 		}
 		if parent := (i - 1) / 2; i > 0 && worse(q.lowest[parent], p) > 0 {
 			t.Fatalf("heap order broken at %d", i)
 		}
+	}
+	if !maps.Equal(owed, q.owed) {
+		t.Fatalf("owed %v, counted %v", q.owed, owed)
 	}
 	if ops != q.ops || ops > q.maxOps || len(q.byHash) != len(q.lowest) || len(q.bySource) != len(q.lowest) {
 		t.Fatalf("%d operations (limit %d), counted %d; %d by hash, %d by source, %d in the heap",
@@ -167,11 +181,9 @@ func check(t interface{ Fatalf(string, ...any) }, q *queue) {
 func TestQueueDropsWhatBecameInvalid(t *testing.T) {
 	q := newQueue(10)
 	a, b := bid(t, "a1", 100, 1), bid(t, "b1", 100, 1)
-	a.env.Type = xdr.EnvelopeTypeEnvelopeTypeTx
-	b.env.Type = xdr.EnvelopeTypeEnvelopeTypeTxFeeBump
 	q.add(a)
 	q.add(b)
-	q.closed(nil, func(e xdr.TransactionEnvelope) bool { return e.Type == xdr.EnvelopeTypeEnvelopeTypeTx })
+	q.closed(nil, func(p *pending) bool { return p == a })
 	if !q.holds(a.hash) || q.holds(b.hash) {
 		t.Errorf("a waits: %v, want true; b waits: %v, want false", q.holds(a.hash), q.holds(b.hash))
 	}
@@ -207,7 +219,7 @@ func TestQueueAlways(t *testing.T) {
 		q := newQueue(rapid.IntRange(1, 12).Draw(rt, "limit"))
 		rt.Repeat(map[string]func(*rapid.T){
 			"add": func(rt *rapid.T) {
-				name := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}).Draw(rt, "source") + rapid.SampledFrom([]string{"1", "2"}).Draw(rt, "seq")
+				name := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}).Draw(rt, "source") + rapid.SampledFrom([]string{"1", "2", "1+z", "1+y"}).Draw(rt, "rest")
 				p := bid(t, name, rapid.Int64Range(100, 3000).Draw(rt, "fee"), rapid.IntRange(1, 4).Draw(rt, "ops"))
 				said := q.room(p)
 				before := q.Len()
@@ -224,7 +236,7 @@ func TestQueueAlways(t *testing.T) {
 				for _, p := range chosen {
 					applied = append(applied, p.hash)
 				}
-				q.closed(applied, func(xdr.TransactionEnvelope) bool { return rapid.Bool().Draw(rt, "still valid") })
+				q.closed(applied, func(*pending) bool { return rapid.Bool().Draw(rt, "still valid") })
 				for _, h := range applied {
 					if q.holds(h) || q.isBanned(h) {
 						rt.Fatal("an applied transaction waits or is banned")

@@ -32,6 +32,10 @@ func (h *Herder) Submit(env xdr.TransactionEnvelope) (protocol.Submission, error
 		// A ledger closed meanwhile, and the queue was checked against it without this transaction.
 		result = h.cfg.Ledger.CheckValid(p.env)
 	}
+	if succeeded(result) && !h.affords(p) {
+		result = xdr.TransactionResult{FeeCharged: result.FeeCharged,
+			Result: xdr.TransactionResultResult{Code: xdr.TransactionResultCodeTxInsufficientBalance}}
+	}
 	if !succeeded(result) {
 		answer.Status, answer.Result = protocol.SubmissionError, &result
 		return answer, nil
@@ -39,6 +43,31 @@ func (h *Herder) Submit(env xdr.TransactionEnvelope) (protocol.Submission, error
 	answer.Status = h.queue.add(p).status()
 	return answer, nil
 }
+
+// affords reports whether p's payer can pay for p besides everything else that it bids for. Each transaction alone was
+// checked already; without this, one account could fill the queue with fee bumps and pay for the first. The caller
+// holds h.mu.
+func (h *Herder) affords(p *pending) bool {
+	owes := h.queue.owes(p)
+	if owes == 0 {
+		return true
+	}
+	a, err := h.cfg.Ledger.Account(p.payer)
+	if err != nil {
+		return false
+	}
+	header, _ := h.cfg.Ledger.Header()
+	reserve := (baseEntries + int64(a.SubEntries)) * int64(header.BaseReserve)
+	return a.Balance.Stroops()-reserve-owes >= p.fee
+}
+
+// valid reports whether a waiting transaction can still be applied. The caller holds h.mu.
+func (h *Herder) valid(p *pending) bool {
+	return succeeded(h.cfg.Ledger.CheckValid(p.env)) && h.affords(p)
+}
+
+// baseEntries is how many reserves an account keeps before it has any entries.
+const baseEntries = 2
 
 // Queued returns how many transactions wait.
 func (h *Herder) Queued() int {
@@ -63,9 +92,13 @@ func (h *Herder) read(env xdr.TransactionEnvelope) (*pending, error) {
 	if p.source, err = protocol.AccountIDFromXDR(sourceID(p.env)); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
+	payer := p.env.FeeAccount()
+	if p.payer, err = protocol.AccountIDFromXDR(payer.ToAccountId()); err != nil {
+		return nil, fmt.Errorf("fee source: %w", err)
+	}
 	p.seq, p.fee, p.ops = p.env.SeqNum(), int64(p.env.Fee()), len(p.env.Operations())
 	if p.env.IsFeeBump() {
-		p.fee, p.ops = p.env.FeeBumpFee(), p.ops+1
+		p.bump, p.fee, p.ops = true, p.env.FeeBumpFee(), p.ops+1
 	}
 	if p.ops == 0 || p.fee < 0 {
 		// Not comparable with other bids; the ledger says what is wrong with it.

@@ -61,6 +61,7 @@ func TestDoor(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"Account", testAccount},
 		{"AccountInFull", testAccountInFull},
 		{"SubmitIsSeenInCloses", testSubmit},
+		{"SubmitFeeBump", testFeeBump},
 		{"SubmitRefused", testRefused},
 		{"SubmitMalformed", testMalformed},
 		{"ClosesFrom", testClosesFrom},
@@ -236,6 +237,30 @@ func testSubmit(t *testing.T, f Fixture) {
 	}
 	if got := status(t, f).Queued; got != 0 {
 		t.Errorf("%d transactions wait after the ledger closed, want 0", got)
+	}
+}
+
+// testFeeBump has somebody else pay for a transaction, in place of one that bids too little to wait for.
+func testFeeBump(t *testing.T, f Fixture) {
+	payer := NewWallet(t)
+	seq := account(t, f, f.Root.ID).Sequence
+	env, hash := f.Root.Sign(t, f.Passphrase, seq+1, txbuild.CreateAccount{Destination: payer.ID, StartingBalance: Amount(t, "100")})
+	submit(t, f, env, hash)
+	f.CloseLedger(t)
+	inner, innerHash := f.Root.Sign(t, f.Passphrase, seq+2, txbuild.ManageData{Name: "a", Value: []byte{1}})
+	submit(t, f, inner, innerHash)
+	bump, bumpHash := payer.Bump(t, f.Passphrase, inner, 2*10*FeePerOp)
+	submit(t, f, bump, bumpHash)
+	f.CloseLedger(t)
+	meta := take(t, f, status(t, f).Ledger, 1)[0]
+	if meta.CountTransactions() != 1 || protocol.Hash(meta.TransactionHash(0)) != bumpHash || !meta.TransactionResultPair(0).Result.Successful() {
+		t.Errorf("the ledger has %d transactions", meta.CountTransactions())
+	}
+	if a := account(t, f, f.Root.ID); a.Sequence != seq+2 || len(a.Data) != 1 {
+		t.Errorf("the source after the fee bump: %+v", a)
+	}
+	if a := account(t, f, payer.ID); a.Balance.Cmp(Amount(t, "100")) >= 0 {
+		t.Errorf("the payer has %s, and paid nothing", a.Balance)
 	}
 }
 

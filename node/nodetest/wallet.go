@@ -63,6 +63,20 @@ func (w Wallet) SignParams(t testing.TB, p txbuild.Params) (xdr.TransactionEnvel
 	return env, hash
 }
 
+// Bump wraps a signed transaction in a fee bump that the wallet pays for.
+func (w Wallet) Bump(t testing.TB, network protocol.Passphrase, inner xdr.TransactionEnvelope, fee int64) (xdr.TransactionEnvelope, protocol.Hash) {
+	t.Helper()
+	env := xdr.TransactionEnvelope{Type: xdr.EnvelopeTypeEnvelopeTypeTxFeeBump, FeeBump: &xdr.FeeBumpTransactionEnvelope{
+		Tx: xdr.FeeBumpTransaction{FeeSource: w.ID.Muxed(), Fee: xdr.Int64(fee),
+			InnerTx: xdr.FeeBumpTransactionInnerTx{Type: xdr.EnvelopeTypeEnvelopeTypeTx, V1: inner.V1}}}}
+	hash, err := network.TxHash(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.FeeBump.Signatures = []xdr.DecoratedSignature{{Hint: w.ID.Hint(), Signature: ed25519.Sign(w.key, hash[:])}}
+	return env, hash
+}
+
 // Amount reads an amount for a test.
 func Amount(t testing.TB, s string) protocol.Amount {
 	t.Helper()
