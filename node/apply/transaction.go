@@ -96,7 +96,7 @@ func Charge(d *Delta, tx Tx, rate *xdr.Int64) Fees {
 	if source == nil {
 		panic("apply: fee charged to an account that is not there; the transaction set was not checked")
 	}
-	fees.Charged = min(fees.Charged, int64(source.account().Balance))
+	fees.Charged = max(0, min(fees.Charged, int64(source.account().Balance)))
 	source.account().Balance -= xdr.Int64(fees.Charged)
 	d.put(source)
 	return fees
