@@ -157,11 +157,8 @@ func New(cfg Config) (*Herder, error) {
 func (h *Herder) Run(ctx context.Context) error {
 	for {
 		next, err := h.Step(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
-			return err
+			return err // also when told to stop: what broke is not less broken
 		}
 		var timer <-chan time.Time
 		if !next.IsZero() {
