@@ -91,8 +91,8 @@ type limitedError struct{ wait time.Duration }
 func (e *limitedError) Error() string        { return ErrLimited.Error() }
 func (e *limitedError) Is(target error) bool { return target == ErrLimited }
 
-// problem looks err up.
-func (t Table) problem(err error) Problem {
+// Problem looks err up.
+func (t Table) Problem(err error) Problem {
 	for _, row := range t {
 		if row.Match == nil && !errors.Is(err, row.Is) || row.Match != nil && !row.Match(err) {
 			continue
@@ -131,7 +131,7 @@ func translate(err error) error {
 // the connection is broken, so that nobody takes a part for the whole.
 func (s *Site) fail(w http.ResponseWriter, r *http.Request, dialect Dialect, err error) {
 	err = translate(err)
-	p := s.cfg.Table.problem(err)
+	p := s.cfg.Table.Problem(err)
 	x := exchangeOf(r.Context())
 	if p.Status >= http.StatusInternalServerError {
 		level := slog.LevelError
