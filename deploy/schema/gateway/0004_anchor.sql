@@ -12,7 +12,7 @@ CREATE TABLE anchor.asset (
 -- How far the ledger has been read, one row, and what of each asset is in the hands of holders there. Both change in the
 -- transaction that carries out what the ledger said.
 CREATE TABLE anchor.cursor (
-    only   boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     ledger bigint  NOT NULL CHECK (ledger >= 1)
 );
 INSERT INTO anchor.cursor (ledger) VALUES (1);

@@ -1,0 +1,202 @@
+package anchor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/anchor/flow"
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/node/protocol"
+	"github.com/diamante/gateway/node/txbuild"
+)
+
+// resubmitAfter is how long a submission is waited for before the very same transaction is handed over again.
+const resubmitAfter = 3 * time.Second
+
+// ledgerTx is one of our transactions on the ledger.
+type ledgerTx struct {
+	id, kind, ref string
+	attempt       int
+	source        protocol.AccountID
+	key           keymgmt.KeyID
+	hash          protocol.Hash
+	envelope      []byte
+	signed        []byte
+	notAfter      time.Time
+	state         flow.State
+}
+
+const ledgerTxColumns = `id, kind, ref, attempt, source, key, hash, envelope, signed, not_after, state FROM anchor.ledger_tx`
+
+func scanLedgerTx(r pgx.Row) (t ledgerTx, err error) {
+	var key string
+	if err = r.Scan(&t.id, &t.kind, &t.ref, &t.attempt, &t.source, &key, &t.hash, &t.envelope, &t.signed, &t.notAfter, &t.state); err == nil {
+		t.key, err = keymgmt.ParseKeyID(key)
+	}
+	return t, err
+}
+
+// inFlight returns the transaction of the source account whose fate is not known, or ErrNotFound.
+func inFlight(ctx context.Context, r audit.Reader, source protocol.AccountID) (ledgerTx, error) {
+	t, err := scanLedgerTx(r.QueryRow(ctx, `SELECT `+ledgerTxColumns+` WHERE source = $1 AND state IN ('built', 'signed')`, source))
+	return t, missing(err, "ledger transaction")
+}
+
+// plan is what a job wants done on the ledger.
+type plan struct {
+	source protocol.AccountID
+	key    keymgmt.KeyID
+	memo   protocol.Memo
+	ops    []txbuild.Operation
+}
+
+// advance takes a job on the ledger one step further: build and store, sign and store, submit. Each step may be repeated
+// by anybody at any time; the observer ends it.
+func (s *Service) advance(ctx context.Context, j job, p plan) error {
+	// 1. Is a transaction of the source account under way? Another job's must end first.
+	t, err := inFlight(ctx, s.DB.Reader(), p.source)
+	if errors.Is(err, ErrNotFound) {
+		// 2. Build and store it, with its hash, before anybody signs.
+		t, err = s.build(ctx, j, p)
+	}
+	if err != nil || t.kind != string(j.kind) || t.ref != j.ref {
+		return err
+	}
+	// 3. Have it signed, and store that. The same ref and body give the same signature, for ever.
+	if t.state == flow.Built {
+		if t, err = s.sign(ctx, t); err != nil {
+			return err
+		}
+	}
+	// 4. Hand it over, again and again. What became of it is learned from closed ledgers.
+	return s.submit(ctx, t)
+}
+
+func (s *Service) build(ctx context.Context, j job, p plan) (ledgerTx, error) {
+	account, err := s.Network.Account(ctx, p.source)
+	if err != nil {
+		return ledgerTx{}, fmt.Errorf("anchor: source account: %w", err)
+	}
+	now := time.Now()
+	u, err := txbuild.Build(txbuild.Params{Passphrase: s.cfg.Passphrase, Source: p.source, Sequence: account.Sequence + 1,
+		FeePerOp: s.cfg.FeePerOp, NotAfter: now.Add(s.cfg.TxLife), Memo: p.memo, Operations: p.ops})
+	if err != nil {
+		return ledgerTx{}, err
+	}
+	t := ledgerTx{id: newID(), kind: string(j.kind), ref: j.ref, source: p.source, key: p.key, hash: u.Hash(), envelope: u.Envelope(),
+		notAfter: u.NotAfter(), state: flow.Built}
+	s.Failpoint("store.before")
+	err = audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error { return s.storeBuilt(ctx, tx, j, &t, account.Ledger) })
+	s.Failpoint("store.after")
+	if errors.Is(err, errBusy) {
+		return ledgerTx{}, nil // another process was faster; the next round sees its transaction
+	}
+	return t, err
+}
+
+// errBusy: the source account has a transaction under way, or the job is done.
+var errBusy = errors.New("anchor: not now")
+
+// storeBuilt stores a transaction if its job is open, its source is free, and everything that happened on the ledger up
+// to the state that its sequence number was read from has been carried out here.
+func (s *Service) storeBuilt(ctx context.Context, tx *audit.Tx, j job, t *ledgerTx, asOf uint32) error {
+	open, err := jobOpen(ctx, tx, j)
+	if err != nil {
+		return err
+	}
+	_, err = inFlight(ctx, tx, t.source)
+	if !open || err == nil {
+		return errBusy
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err := tx.QueryRow(ctx, `SELECT coalesce(max(attempt), 0) + 1 FROM anchor.ledger_tx WHERE kind = $1 AND ref = $2`, t.kind, t.ref).Scan(&t.attempt); err != nil {
+		return fmt.Errorf("anchor: attempts: %w", err)
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO anchor.ledger_tx (id, kind, ref, attempt, source, key, hash, envelope, not_after, state)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'built')`, t.id, t.kind, t.ref, t.attempt, t.source, t.key.String(), t.hash, t.envelope, t.notAfter)
+	if err != nil {
+		return fmt.Errorf("anchor: ledger transaction: %w", err)
+	}
+	_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.built", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref,
+		"attempt": t.attempt, "ledger_tx": t.hash.String(), "as_of": int64(asOf)}})
+	return err
+}
+
+func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
+	u, err := txbuild.Parse(s.cfg.Passphrase, t.envelope)
+	if err != nil {
+		return t, err
+	}
+	s.Failpoint("sign.before")
+	sig, err := s.Signer.Sign(ctx, keymgmt.Request{Key: t.key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: "tx/" + t.id})
+	s.noteSigner(err)
+	if err != nil {
+		return t, fmt.Errorf("anchor: sign %s: %w", t.id, err)
+	}
+	s.Failpoint("sign.after")
+	env, err := u.Attach(txbuild.Signature{Account: t.source, Bytes: sig.Bytes})
+	if err != nil {
+		return t, err
+	}
+	if t.signed, err = env.MarshalBinary(); err != nil {
+		return t, fmt.Errorf("anchor: signed transaction: %w", err)
+	}
+	state, _, err := flow.Step(flow.LedgerTx, t.state, flow.Signature)
+	if err != nil {
+		return t, err
+	}
+	err = audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE anchor.ledger_tx SET signed = $2, state = $3 WHERE id = $1 AND state = 'built'`, t.id, t.signed, string(state))
+		if err != nil {
+			return fmt.Errorf("anchor: signed transaction: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return audit.ErrUnchanged // another process stored the same signature, or it is resolved
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.signed", Subject: t.id, Data: map[string]any{"ledger_tx": t.hash.String()}})
+		return err
+	})
+	t.state = state
+	return t, err
+}
+
+// noteSigner remembers how the last signature went, for Health.
+func (s *Service) noteSigner(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signerErr = err
+}
+
+func (s *Service) submit(ctx context.Context, t ledgerTx) error {
+	s.mu.Lock()
+	recent := time.Since(s.submitted[t.id]) < resubmitAfter
+	if !recent {
+		s.submitted[t.id] = time.Now()
+	}
+	s.mu.Unlock()
+	if recent {
+		return nil
+	}
+	var env xdr.TransactionEnvelope
+	if err := env.UnmarshalBinary(t.signed); err != nil {
+		return fmt.Errorf("anchor: signed transaction %s: %w", t.id, err)
+	}
+	s.Failpoint("submit.before")
+	answer, err := s.Network.Submit(ctx, env)
+	s.Failpoint("submit.after")
+	if err != nil {
+		return fmt.Errorf("anchor: submit %s: %w", t.id, err)
+	}
+	if answer.Status == protocol.SubmissionError && answer.Result != nil {
+		s.Log.Info("a transaction is refused for now", "ledger_tx", t.hash.String(), "kind", t.kind, "code", answer.Result.Result.Code.String())
+	}
+	return nil
+}

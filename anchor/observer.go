@@ -1,0 +1,261 @@
+package anchor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/anchor/flow"
+	"github.com/diamante/gateway/compliance"
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// keepEvery is how many ledgers without anything for us are read before the cursor is stored all the same.
+const keepEvery = 64
+
+// observe reads closed ledgers from the cursor on and carries out what they say, until ctx ends or something fails; the
+// caller starts it again. Two observers on one database do no harm: a ledger counts for whoever moves the cursor past it.
+func (s *Service) observe(ctx context.Context) error {
+	stored, err := cursor(ctx, s.DB.Reader())
+	if err != nil {
+		return err
+	}
+	for meta, err := range s.Network.Closes(ctx, stored+1) {
+		if err != nil {
+			return fmt.Errorf("anchor: closed ledgers: %w", err)
+		}
+		f, err := s.read(meta)
+		if err != nil {
+			return err
+		}
+		if f.seq > stored+keepEvery || s.concerns(f) || s.overdue(ctx, f.closed) {
+			if err := s.carryOut(ctx, f); err != nil {
+				return fmt.Errorf("anchor: ledger %d: %w", f.seq, err)
+			}
+			stored = f.seq
+		}
+		s.mu.Lock()
+		s.observed = f.seq
+		s.mu.Unlock()
+	}
+	return ctx.Err()
+}
+
+func cursor(ctx context.Context, r audit.Reader) (uint32, error) {
+	var at int64
+	if err := r.QueryRow(ctx, `SELECT ledger FROM anchor.cursor`).Scan(&at); err != nil {
+		return 0, fmt.Errorf("anchor: cursor: %w", err)
+	}
+	return uint32(at), nil
+}
+
+// concerns reports whether a ledger could have anything for us. When in doubt it has.
+func (s *Service) concerns(f facts) bool {
+	return len(f.results) > 0 || len(f.defects) > 0
+}
+
+// overdue reports whether a transaction of ours has outlived its time bounds. Not knowing counts as yes.
+func (s *Service) overdue(ctx context.Context, closed time.Time) bool {
+	var n int
+	err := s.DB.Reader().QueryRow(ctx, `SELECT count(*) FROM anchor.ledger_tx WHERE state IN ('built', 'signed') AND not_after < $1`, closed).Scan(&n)
+	return err != nil || n > 0
+}
+
+// carryOut does everything that a ledger says, and moves the cursor, in one transaction.
+//
+//  1. Move the cursor; if somebody else has, do nothing.
+//  2. Change the supply by what the ledger changed.
+//  3. Resolve our transactions that it holds, and those whose time has passed.
+//  4. Place the payments that came.
+//  5. Look at the lines that changed.
+//  6. Show what could not be understood.
+func (s *Service) carryOut(ctx context.Context, f facts) error {
+	s.Failpoint("observe.before")
+	defer s.Failpoint("observe.after")
+	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE anchor.cursor SET ledger = $1 WHERE ledger < $1`, int64(f.seq))
+		if err != nil {
+			return fmt.Errorf("anchor: cursor: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return audit.ErrUnchanged
+		}
+		for asset, by := range f.supply {
+			_, err := tx.Exec(ctx, `INSERT INTO anchor.supply (asset, units) VALUES ($1, $2::numeric)
+				ON CONFLICT (asset) DO UPDATE SET units = anchor.supply.units + $2::numeric`, asset, by.String())
+			if err != nil {
+				return fmt.Errorf("anchor: supply of %s: %w", asset, err)
+			}
+		}
+		if err := s.resolve(ctx, tx, f); err != nil {
+			return err
+		}
+		for _, p := range f.payments {
+			if err := s.place(ctx, tx, f.seq, p); err != nil {
+				return err
+			}
+		}
+		for _, l := range f.lines {
+			if err := s.look(ctx, tx, l); err != nil {
+				return err
+			}
+		}
+		for _, d := range f.defects {
+			if err := s.quarantine(ctx, tx, heldEntry{statement: fmt.Sprintf("ledger %d", f.seq), reason: "not-understood", detail: d.detail, reference: d.hash.String()}); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "cursor.advanced", Subject: fmt.Sprint(f.seq), Data: map[string]any{"payments": len(f.payments)}})
+		return err
+	})
+}
+
+// resolve says what became of our transactions.
+func (s *Service) resolve(ctx context.Context, tx *audit.Tx, f facts) error {
+	rows, err := tx.Query(ctx, `SELECT `+ledgerTxColumns+` WHERE state IN ('built', 'signed') ORDER BY n`)
+	open, err := collect(rows, err, "ledger transactions", func(r pgx.CollectableRow) (ledgerTx, error) { return scanLedgerTx(r) })
+	if err != nil {
+		return err
+	}
+	for _, t := range open {
+		result, there := f.results[t.hash]
+		event := flow.Timeout
+		switch {
+		case there && result.Successful():
+			event = flow.Success
+		case there:
+			event = flow.Failure
+		case !f.closed.After(t.notAfter):
+			continue
+		}
+		state, _, err := flow.Step(flow.LedgerTx, t.state, event)
+		if err != nil {
+			return err
+		}
+		code := ""
+		if there {
+			code = resultText(result)
+		}
+		if _, err := tx.Exec(ctx, `UPDATE anchor.ledger_tx SET state = $2, result = $3 WHERE id = $1`, t.id, string(state), code); err != nil {
+			return fmt.Errorf("anchor: ledger transaction %s: %w", t.id, err)
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx." + string(state), Subject: t.id, Data: map[string]any{
+			"kind": t.kind, "ref": t.ref, "ledger_tx": t.hash.String(), "ledger": int64(f.seq), "result": code}})
+		if err != nil {
+			return err
+		}
+		switch event {
+		case flow.Success:
+			err = s.succeeded(ctx, tx, t)
+		case flow.Failure:
+			err = s.failed(ctx, tx, t, code)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resultText says how a transaction ended, down to its operations.
+func resultText(r xdr.TransactionResult) string {
+	text := r.Result.Code.String()
+	ops, ok := r.OperationResults()
+	if !ok || r.Successful() {
+		return text
+	}
+	for _, op := range ops {
+		raw, err := xdr.MarshalBase64(op)
+		if err != nil {
+			raw = err.Error()
+		}
+		text += " " + op.Code.String() + " " + raw
+	}
+	return text
+}
+
+// place finds what a payment was for, or sends it back.
+func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment) error {
+	amount, err := p.units()
+	if err != nil {
+		return err
+	}
+	tag, err := tx.Exec(ctx, `INSERT INTO anchor.incoming (hash, op, ledger, payer, asset, units, memo, state, reason)
+		VALUES ($1, $2, $3, $4, $5, $6::numeric, $7, 'seen', '') ON CONFLICT DO NOTHING`,
+		p.hash, p.op, int64(seq), p.from, p.paid, amount.Numeric(), p.memo.Kind().String()+":"+clean(p.memo.String()))
+	if err != nil {
+		return fmt.Errorf("anchor: payment %s: %w", p.hash, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return nil
+	}
+	event, reason := flow.Match, ""
+	if p.paid != p.asset.asset() {
+		event, reason = flow.CannotPay, "wrong-asset" // distribution sends its own asset only
+	} else if reason, err = s.paid(ctx, tx, p); err != nil {
+		return err
+	} else if reason != "" {
+		event = flow.NoMatch
+		refund := compliance.Movement{Ref: "refund/" + incomingRef(p.hash, p.op), Kind: compliance.Refund, Subject: p.from, Amount: amount}
+		var refusal *compliance.Refusal
+		if _, err := s.Gate.Check(ctx, tx, refund); errors.As(err, &refusal) {
+			event, reason = flow.CannotPay, reason+", refund refused:"+string(refusal.Reason)
+		} else if err != nil {
+			return err
+		}
+	}
+	state, _, err := flow.Step(flow.Incoming, flow.Seen, event)
+	if err != nil {
+		return err
+	}
+	if state == flow.Refunding {
+		if err := openJob(ctx, tx, jobRefund, incomingRef(p.hash, p.op)); err != nil {
+			return err
+		}
+	}
+	return setIncoming(ctx, tx, incoming{hash: p.hash, op: p.op, from: p.from, state: state, reason: reason, amount: p.amount})
+}
+
+// look asks for an authorisation that a customer's line lacks.
+func (s *Service) look(ctx context.Context, tx *audit.Tx, l line) error {
+	if l.authorised {
+		return nil
+	}
+	if l.holder != l.asset.Distribution {
+		_, err := compliance.CustomerByAccount(ctx, tx, l.holder)
+		if errors.Is(err, compliance.ErrUnknownCustomer) {
+			return nil // whoever is not enrolled waits until he is
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return reopenJob(ctx, tx, jobAuthorise, l.asset.Code+"/"+l.holder.String())
+}
+
+// incoming is a payment that came, and what becomes of it.
+type incoming struct {
+	hash   protocol.Hash
+	op     int
+	from   protocol.AccountID
+	state  flow.State
+	reason string
+	amount protocol.Amount
+}
+
+func incomingRef(hash protocol.Hash, op int) string { return fmt.Sprintf("%s/%d", hash, op) }
+
+func setIncoming(ctx context.Context, tx *audit.Tx, in incoming) error {
+	_, err := tx.Exec(ctx, `UPDATE anchor.incoming SET state = $3, reason = $4 WHERE hash = $1 AND op = $2`, in.hash, in.op, string(in.state), in.reason)
+	if err != nil {
+		return fmt.Errorf("anchor: payment %s: %w", in.hash, err)
+	}
+	_, err = tx.Record(ctx, audit.Event{Action: "payment." + string(in.state), Subject: in.hash.String(), Data: map[string]any{
+		"op": in.op, "from": in.from.String(), "amount": in.amount.String(), "reason": in.reason, "ledger_tx": in.hash.String()}})
+	return err
+}

@@ -1,0 +1,205 @@
+package anchor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/diamante/gateway/anchor/flow"
+	"github.com/diamante/gateway/anchor/rails"
+	"github.com/diamante/gateway/compliance"
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/custody/book"
+	"github.com/diamante/gateway/custody/money"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// payoutOrder is a payment that the bank is to make.
+type payoutOrder struct {
+	id     string // of the payout, and its EndToEndId
+	amount money.Amount
+	iban   string
+	name   string
+	text   string
+	at     time.Time
+	probe  bool // only to see whether a file could be written
+}
+
+// payout makes the file's content.
+func (a AssetConfig) payout(o payoutOrder) rails.Payout {
+	amount, err := a.cents(o.amount)
+	if o.probe {
+		var c money.Currency
+		if c, err = rails.BankCurrency(a.Code); err == nil {
+			amount, err = money.FromInt(c, 1)
+		}
+		o.at = time.Unix(0, 0).UTC()
+	}
+	if err != nil {
+		amount = money.Amount{} // refused by the writer
+	}
+	return rails.Payout{MessageID: o.id, CreatedAt: o.at, ExecuteOn: o.at, Debtor: a.Bank, Items: []rails.PayoutItem{{
+		EndToEndID: o.id, Amount: amount, Creditor: rails.Party{Name: o.name, Account: rails.Account{IBAN: rails.IBAN(o.iban)}}, Remittance: o.text}}}
+}
+
+// runPayout writes the file of a payout job: once, since the row of the payout is unique by its origin.
+func (s *Service) runPayout(ctx context.Context, j job) error {
+	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		if err := stillOpen(ctx, tx, j); err != nil {
+			return err
+		}
+		what, id, _ := strings.Cut(j.ref, "/")
+		if what == "return" {
+			return s.payReturn(ctx, tx, j, id)
+		}
+		t, err := findRow(ctx, tx, `id = $1`, id)
+		if err != nil {
+			return err
+		}
+		a, err := s.configOf(t.asset)
+		if err != nil {
+			return err
+		}
+		if t.state, _, err = flow.Step(flow.Withdrawal, t.state, flow.Written); err != nil {
+			return err
+		}
+		amount, err := a.units(t.amount)
+		if err != nil {
+			return err
+		}
+		p, err := s.writePayout(ctx, tx, payoutJob{job: j, asset: a, from: a.payable(), order: payoutOrder{id: "W" + t.ID, amount: amount, iban: t.iban, name: t.name, text: "Withdrawal"}})
+		if err != nil {
+			return err
+		}
+		t.external = p
+		if err := updateRow(ctx, tx, t); err != nil {
+			return err
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.paid", Subject: t.ID, Data: map[string]any{"payout": p, "transfer": payoutRef(j.ref)}})
+		return err
+	})
+}
+
+// payoutJob is a payout about to be written: what is paid, and from which account of the book.
+type payoutJob struct {
+	job   job
+	asset AssetConfig
+	from  book.Code
+	order payoutOrder
+}
+
+// payoutRef names the movement and the transfer of a payout.
+func payoutRef(origin string) string { return "payout/" + origin }
+
+// writePayout clears, holds, writes and stores a payout, and ends its job. It returns the payout's id.
+func (s *Service) writePayout(ctx context.Context, tx *audit.Tx, p payoutJob) (string, error) {
+	ref := payoutRef(p.job.ref)
+	clearance, err := s.Gate.Check(ctx, tx, compliance.Movement{Ref: ref, Kind: compliance.Payout, Amount: p.order.amount})
+	if err != nil {
+		return "", err
+	}
+	transfer := book.Transfer{ID: book.TransferID(ref), Debit: p.from, Credit: p.asset.bank(), Amount: p.order.amount, Ref: ref}
+	if _, err := s.Custody.Hold(ctx, tx, clearance, transfer); err != nil {
+		return "", err
+	}
+	p.order.at = time.Now().UTC().Truncate(time.Second)
+	file, err := s.WritePayout(p.asset.payout(p.order))
+	if err != nil {
+		return "", fmt.Errorf("anchor: payout %s: %w", p.order.id, err)
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO anchor.payout (id, origin, transfer, asset, units, state, file) VALUES ($1, $2, $3, $4, $5::numeric, 'written', $6)`,
+		p.order.id, p.job.ref, ref, p.asset.Code, p.order.amount.Numeric(), file)
+	if err != nil {
+		return "", fmt.Errorf("anchor: payout %s: %w", p.order.id, err)
+	}
+	sum := sha256.Sum256(file)
+	_, err = tx.Record(ctx, audit.Event{Action: "payout.written", Subject: p.order.id, Data: map[string]any{
+		"amount": p.order.amount.String(), "sha256": hex.EncodeToString(sum[:]), "transfer": ref}})
+	if err != nil {
+		return "", err
+	}
+	return p.order.id, closeJob(ctx, tx, p.job.kind, p.job.ref)
+}
+
+// debited carries out that the bank's statement shows a payout. It returns why the entry cannot be one.
+func (s *Service) debited(ctx context.Context, tx *audit.Tx, a AssetConfig, e rails.Entry, amount money.Amount) (refused string, err error) {
+	var origin, transfer, units, state string
+	err = missing(tx.QueryRow(ctx, `SELECT origin, transfer, units::text, state FROM anchor.payout WHERE id = $1 AND asset = $2`, e.EndToEndID, a.Code).
+		Scan(&origin, &transfer, &units, &state), "payout")
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return "unmatched", nil
+	case err != nil:
+		return "", err
+	case state != "written":
+		return "paid-before", nil
+	case units != amount.Numeric():
+		return "payout-amount-differs", nil
+	}
+	if _, err := s.Custody.Post(ctx, tx, book.TransferID(transfer)); err != nil {
+		return "", err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE anchor.payout SET state = 'paid' WHERE id = $1`, e.EndToEndID); err != nil {
+		return "", fmt.Errorf("anchor: payout %s: %w", e.EndToEndID, err)
+	}
+	if _, err := tx.Record(ctx, audit.Event{Action: "payout.paid", Subject: e.EndToEndID, Data: map[string]any{"transfer": transfer, "entry": e.Ref}}); err != nil {
+		return "", err
+	}
+	what, id, _ := strings.Cut(origin, "/")
+	if what != "withdrawal" {
+		return "", nil
+	}
+	t, err := findRow(ctx, tx, `id = $1`, id)
+	if err != nil {
+		return "", err
+	}
+	if t.state, _, err = flow.Step(flow.Withdrawal, t.state, flow.Debited); err != nil {
+		return "", err
+	}
+	if err := updateRow(ctx, tx, t); err != nil {
+		return "", err
+	}
+	_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.completed", Subject: t.ID, Data: map[string]any{"transfer": transfer}})
+	return "", err
+}
+
+// Payouts lists what the bank was asked to pay, oldest first.
+func (s *Service) Payouts(ctx context.Context, p Page) ([]Payout, error) {
+	rows, err := s.DB.Reader().Query(ctx, `SELECT id, state, asset, units::text, at FROM anchor.payout
+		WHERE n > coalesce((SELECT n FROM anchor.payout WHERE id = $1), 0) ORDER BY n LIMIT $2`, p.After, p.limit())
+	return collect(rows, err, "payouts", func(r pgx.CollectableRow) (out Payout, err error) {
+		var code, units string
+		if err := r.Scan(&out.ID, &out.State, &code, &units, &out.Created); err != nil {
+			return out, err
+		}
+		out.Asset, out.Amount, err = s.shown(code, units)
+		return out, err
+	})
+}
+
+// PayoutFile returns the file of a payout.
+func (s *Service) PayoutFile(ctx context.Context, id string) (File, error) {
+	var body []byte
+	err := missing(s.DB.Reader().QueryRow(ctx, `SELECT file FROM anchor.payout WHERE id = $1`, id).Scan(&body), "payout")
+	return File{Name: id + ".xml", Body: body}, err
+}
+
+// shown turns units of the book into an amount of the ledger and its asset.
+func (s *Service) shown(code, units string) (protocol.Asset, protocol.Amount, error) {
+	a, err := s.configOf(code)
+	if err != nil {
+		return protocol.Asset{}, protocol.Amount{}, err
+	}
+	m, err := a.units(&units)
+	if err != nil {
+		return protocol.Asset{}, protocol.Amount{}, err
+	}
+	amount, err := m.Ledger()
+	return a.asset(), amount, err
+}

@@ -1,0 +1,204 @@
+package anchor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/diamante/gateway/keymgmt"
+)
+
+// How often jobs are looked at, how many at once, and how long a failed one rests.
+const (
+	round    = 100 * time.Millisecond
+	maxJobs  = 500
+	minPause = 200 * time.Millisecond
+	maxPause = 10 * time.Second
+)
+
+// Run works until ctx ends, and then returns nil. What fails is tried again, with growing pauses; nothing that is money is
+// ever given up.
+func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.always(ctx, "observer", s.observe) })
+	wg.Go(func() { s.always(ctx, "worker", s.work) })
+	wg.Wait()
+	return nil
+}
+
+// always runs do again whenever it ends.
+func (s *Service) always(ctx context.Context, name string, do func(ctx context.Context) error) {
+	pause := minPause
+	for {
+		began := time.Now()
+		err := do(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > maxPause {
+			pause = minPause
+		}
+		s.Log.Warn("starting again", "part", name, "error", err)
+		if !wait(ctx, pause) {
+			return
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// wait waits for d and reports whether ctx lasted.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// work takes every open job a step further, round after round.
+func (s *Service) work(ctx context.Context) error {
+	for {
+		jobs, err := openJobs(ctx, s.DB.Reader(), maxJobs)
+		if err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			if s.resting(j) {
+				continue
+			}
+			err := s.run(ctx, j)
+			if ctx.Err() != nil {
+				return nil
+			}
+			s.delay(j, err)
+		}
+		s.forget(jobs)
+		if !wait(ctx, round) {
+			return nil
+		}
+	}
+}
+
+func (s *Service) resting(j job) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Before(s.retry[j.String()].at)
+}
+
+// delay lets a job that failed rest, longer each time; nil lets it go on.
+func (s *Service) delay(j job, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		if r, ok := s.retry[j.String()]; ok && !time.Now().Before(r.at) {
+			delete(s.retry, j.String())
+		}
+		return
+	}
+	r := s.retry[j.String()]
+	if r.err == nil || r.err.Error() != err.Error() {
+		s.Log.Warn("a job must wait", "job", j.String(), "error", err)
+	}
+	r.pause = min(max(2*r.pause, minPause), maxPause)
+	r.at, r.err = time.Now().Add(r.pause), err
+	s.retry[j.String()] = r
+}
+
+// forget drops what is remembered of jobs that are done.
+func (s *Service) forget(open []job) {
+	names := map[string]bool{}
+	for _, j := range open {
+		names[j.String()] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.retry {
+		if !names[name] {
+			delete(s.retry, name)
+		}
+	}
+	for id, at := range s.submitted {
+		if time.Since(at) > 2*s.cfg.TxLife {
+			delete(s.submitted, id)
+		}
+	}
+}
+
+// Health is where the anchor stands, for those who watch it.
+type Health struct {
+	Lag       uint32        // ledgers closed and not read
+	OldestJob time.Duration // since when the oldest open job is open
+	Failing   error         // of a job that waits to be tried again; nil when there is none
+	Signer    error         // of the last signature, when the signer was away; nil otherwise
+}
+
+// Health looks at the node, the cursor and the jobs.
+func (s *Service) Health(ctx context.Context) (Health, error) {
+	var h Health
+	status, err := s.Network.Status(ctx)
+	if err != nil {
+		return h, err
+	}
+	stored, err := cursor(ctx, s.DB.Reader())
+	if err != nil {
+		return h, err
+	}
+	s.mu.Lock()
+	read := max(stored, s.observed)
+	if errors.Is(s.signerErr, keymgmt.ErrUnavailable) {
+		h.Signer = s.signerErr
+	}
+	for _, r := range s.retry {
+		h.Failing = r.err
+	}
+	s.mu.Unlock()
+	if status.Ledger > read {
+		h.Lag = status.Ledger - read
+	}
+	jobs, err := openJobs(ctx, s.DB.Reader(), 1)
+	if len(jobs) > 0 {
+		h.OldestJob = time.Since(jobs[0].created)
+	}
+	return h, err
+}
+
+// Invariants checks what must hold at every moment.
+func (s *Service) Invariants(ctx context.Context) ([]Invariant, error) {
+	trial, err := s.Custody.Trial(ctx, s.DB.Reader())
+	if err != nil {
+		return nil, err
+	}
+	var out []Invariant
+	for _, sum := range trial.Sums {
+		out = append(out, Invariant{"the book sums to zero: " + sum.Currency.Code(), sum.Balanced(),
+			fmt.Sprintf("debits %s, credits %s", sum.DebitsPosted.Decimal(), sum.CreditsPosted.Decimal())})
+	}
+	for _, a := range s.cfg.Assets {
+		i, err := s.supplyHolds(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// supplyHolds compares the credit that holders have on the ledger with what the book owes them, in one statement and so
+// at one moment.
+func (s *Service) supplyHolds(ctx context.Context, a AssetConfig) (Invariant, error) {
+	var ledger, owed string
+	err := s.DB.Reader().QueryRow(ctx, `SELECT coalesce((SELECT units FROM anchor.supply WHERE asset = $1), 0)::text,
+		coalesce((SELECT credits_posted - debits_posted FROM book.account WHERE code = $2), 0)::text`, a.asset(), string(a.issued())).Scan(&ledger, &owed)
+	if err != nil {
+		return Invariant{}, fmt.Errorf("anchor: supply: %w", err)
+	}
+	on, err1 := a.units(&ledger)
+	book, err2 := a.units(&owed)
+	return Invariant{"credit on the ledger equals liabilities in the book: " + a.Code, ledger == owed,
+		fmt.Sprintf("ledger %s, book %s", on.Decimal(), book.Decimal())}, errors.Join(err1, err2)
+}
