@@ -244,3 +244,34 @@ func (f *fakeAnchor) Transaction(context.Context, anchor.Lookup) (anchor.Transac
 func (f *fakeAnchor) Transactions(context.Context, anchor.Query) ([]anchor.Transaction, error) {
 	return nil, f.err
 }
+
+func TestStaffViews(t *testing.T) {
+	d := open(t, schematest.New(t, schema.Gateway))
+	c, url := d.staff(t), d.url["staff"]
+	for path, want := range map[string]string{
+		"/v1/invariants":          `{"invariants":[{"name":"book","ok":true,"detail":""}],"ok":true}`,
+		"/v1/ledger-transactions": `{"items":[{"attempt":0,"created_at":"0001-01-01T00:00:00Z","hash":"` + strings.Repeat("0", 64) + `","id":"1","purpose":"","state":""}],"next":""}`,
+		"/v1/parked":              `{"items":[{"amount":"","at":"0001-01-01T00:00:00Z","from":"` + d.anchor.customer.String() + `","ledger_tx":"` + strings.Repeat("0", 64) + `","reason":""}],"next":""}`,
+	} {
+		if got := ask(t, c, "GET", url+path, "", ""); got.status != 200 || strings.TrimSpace(got.body) != want {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	if n := d.records(t); n != 2 {
+		t.Errorf("%d records of two reads that concern customers", n)
+	}
+	if got := ask(t, c, "GET", url+"/v1/ledger-transactions?limit=1", "", "").members(t); got["next"] != "1" {
+		t.Errorf("%v", got)
+	}
+	if got := ask(t, c, "GET", url+"/v1/parked?from=x", "", ""); got.status != 400 {
+		t.Errorf("%d", got.status)
+	}
+	if got := ask(t, c, "POST", url+"/v1/assets/USD", "", ""); got.status != 202 || got.members(t)["issuer"] != d.anchor.asset.Issuer().String() {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	for _, code := range []string{"EUR", "ABCDEFGHIJKLM"} {
+		if got := ask(t, c, "POST", url+"/v1/assets/"+code, "", ""); got.status != 400 {
+			t.Errorf("%s: %d %s", code, got.status, got.body)
+		}
+	}
+}

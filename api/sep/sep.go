@@ -76,12 +76,10 @@ func (c Config) Validate() error {
 	switch {
 	case err != nil || origin.Scheme != "https" || origin.Host == "" || c.Origin != "https://"+origin.Host:
 		return fmt.Errorf("sep: origin %q is not https://host[:port]", c.Origin)
-	case origin.Host != strings.ToLower(origin.Host) || c.HomeDomain != strings.ToLower(c.HomeDomain):
-		return errors.New("sep: domains are written in lower case, since challenges hold them")
-	case c.HomeDomain == "" || len(c.HomeDomain+authSuffix) > 64 || strings.ContainsAny(c.HomeDomain, "/ @?#"):
-		return fmt.Errorf("sep: home domain %q is not host[:port] of at most %d characters", c.HomeDomain, 64-len(authSuffix))
-	case len(origin.Host) > 64:
-		return errors.New("sep: the origin's host is longer than a challenge can hold")
+	case !isDomain(c.HomeDomain, maxData-len(authSuffix)):
+		return fmt.Errorf("sep: home domain %q is not host[:port] in lower case, of at most %d characters", c.HomeDomain, maxData-len(authSuffix))
+	case !isDomain(origin.Host, maxData):
+		return fmt.Errorf("sep: the origin's host %q is not host[:port] in lower case, of at most %d characters", origin.Host, maxData)
 	case c.Passphrase.Validate() != nil:
 		return errors.New("sep: no network passphrase")
 	case c.SigningKey.IsZero() || len(c.TokenKey) != ed25519.PublicKeySize || c.TokenKey.Equal(ed25519.PublicKey(c.SigningKey.Key())):
@@ -92,6 +90,13 @@ func (c Config) Validate() error {
 		return errors.New("sep: no name of the organization")
 	}
 	return nil
+}
+
+// isDomain reports whether s is what a challenge may hold, which the signer checks too.
+func isDomain(s string, limit int) bool {
+	return s != "" && len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == ':')
+	})
 }
 
 // Parts are what the server works with.

@@ -30,6 +30,7 @@ const (
 	authSuffix    = " auth"
 	webAuthName   = "web_auth_domain"
 	nonceBytes    = 48
+	maxData       = 64      // of a data entry's name and of its value
 	maxEnvelope   = 4 << 10 // a challenge with the signatures of twenty signers has some 2 KB
 	maxAuthBody   = 16 << 10
 	maxSignatures = 21 // the server's and twenty signers'

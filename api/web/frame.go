@@ -121,15 +121,8 @@ func (s *Site) recovered(rec *recorder, r *http.Request, v any) {
 	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(v)
 	}
-	x := exchangeOf(r.Context())
-	s.cfg.Log.Error("handler panicked", "req", x.caller.Request, "route", x.route(r), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	if rec.status != 0 {
-		panic(http.ErrAbortHandler)
-	}
-	s.fail(rec, r, nil, errPanicked)
+	s.fail(rec, r, nil, fmt.Errorf("web: handler panicked: %v\n%s", v, debug.Stack()))
 }
-
-var errPanicked = errors.New("web: handler panicked")
 
 // finish writes the access log's line. Paths, queries, bodies, tokens and customers' names stay out of it: a request is
 // found again by its id, which audit records carry too.
