@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/big"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -86,10 +87,8 @@ func (s *Service) carryOut(ctx context.Context, f facts) error {
 			return audit.ErrUnchanged
 		}
 		for asset, by := range f.supply {
-			_, err := tx.Exec(ctx, `INSERT INTO anchor.supply (asset, units) VALUES ($1, $2::numeric)
-				ON CONFLICT (asset) DO UPDATE SET units = anchor.supply.units + $2::numeric`, asset, by.String())
-			if err != nil {
-				return fmt.Errorf("anchor: supply of %s: %w", asset, err)
+			if err := addSupply(ctx, tx, asset, by); err != nil {
+				return err
 			}
 		}
 		if err := s.resolve(ctx, tx, f); err != nil {
@@ -113,6 +112,19 @@ func (s *Service) carryOut(ctx context.Context, f facts) error {
 		_, err = tx.Record(ctx, audit.Event{Action: "cursor.advanced", Subject: fmt.Sprint(f.seq), Data: map[string]any{"payments": len(f.payments)}})
 		return err
 	})
+}
+
+// addSupply changes what holders of an asset have. It takes two statements: a row to insert is checked before the conflict
+// is looked for, and a change may be negative.
+func addSupply(ctx context.Context, tx *audit.Tx, asset string, by *big.Int) error {
+	_, err := tx.Exec(ctx, `INSERT INTO anchor.supply (asset, units) VALUES ($1, 0) ON CONFLICT (asset) DO NOTHING`, asset)
+	if err == nil {
+		_, err = tx.Exec(ctx, `UPDATE anchor.supply SET units = units + $2::numeric WHERE asset = $1`, asset, by.String())
+	}
+	if err != nil {
+		return fmt.Errorf("anchor: supply of %s: %w", asset, err)
+	}
+	return nil
 }
 
 // resolve says what became of our transactions.
