@@ -184,7 +184,7 @@ func (d *doors) records(t testing.TB) (n int) {
 func TestPages(t *testing.T) {
 	d := open(t, schematest.New(t, schema.Gateway))
 	c, url := d.partner(t), d.url["partner"]+"/v1/payouts"
-	if got := ask(t, c, "GET", url+"?limit=2", "", "").members(t); got["next"] != "p001" || len(got["items"].([]any)) != 2 {
+	if got := ask(t, c, "GET", url+"?limit=2", "", "").members(t); got["next"] != "p001" || len(got["records"].([]any)) != 2 {
 		t.Errorf("%v", got)
 	}
 	for _, query := range []string{"limit=0", "limit=201", "limit=x", "order=asc", "limit=1&limit=2", "cursor=" + strings.Repeat("c", 200)} {
@@ -250,8 +250,8 @@ func TestStaffViews(t *testing.T) {
 	c, url := d.staff(t), d.url["staff"]
 	for path, want := range map[string]string{
 		"/v1/invariants":          `{"invariants":[{"name":"book","ok":true,"detail":""}],"ok":true}`,
-		"/v1/ledger-transactions": `{"items":[{"attempt":0,"created_at":"0001-01-01T00:00:00Z","hash":"` + strings.Repeat("0", 64) + `","id":"1","purpose":"","state":""}],"next":""}`,
-		"/v1/parked":              `{"items":[{"amount":"","at":"0001-01-01T00:00:00Z","from":"` + d.anchor.customer.String() + `","ledger_tx":"` + strings.Repeat("0", 64) + `","reason":""}],"next":""}`,
+		"/v1/ledger-transactions": `{"next":"","records":[{"attempt":0,"created_at":"0001-01-01T00:00:00Z","hash":"` + strings.Repeat("0", 64) + `","id":"1","purpose":"","state":""}]}`,
+		"/v1/parked":              `{"next":"","records":[{"amount":"","at":"0001-01-01T00:00:00Z","from":"` + d.anchor.customer.String() + `","ledger_tx":"` + strings.Repeat("0", 64) + `","reason":""}]}`,
 	} {
 		if got := ask(t, c, "GET", url+path, "", ""); got.status != 200 || strings.TrimSpace(got.body) != want {
 			t.Errorf("%s: %d %s", path, got.status, got.body)

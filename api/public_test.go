@@ -166,7 +166,7 @@ func (p *public) token(t testing.TB, account string) string {
 	t.Helper()
 	now := time.Now()
 	part := base64.RawURLEncoding.EncodeToString
-	input := part([]byte(`{"alg":"EdDSA","typ":"JWT"}`)) + "." + part(fmt.Appendf(nil, `{"iss":"https://anchor.test/auth","sub":"%s","iat":%d,"exp":%d,"jti":"1"}`,
+	input := part([]byte(`{"alg":"EdDSA","typ":"JWT"}`)) + "." + part(fmt.Appendf(nil, `{"iss":"https://anchor.test","sub":"%s","iat":%d,"exp":%d,"jti":"1"}`,
 		account, now.Unix(), now.Unix()+60))
 	return input + "." + part(ed25519.Sign(p.tokens.key, []byte(input)))
 }

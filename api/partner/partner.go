@@ -130,7 +130,7 @@ func list[T any](w http.ResponseWriter, items []T, limit int, cursor func(T) str
 	if items == nil {
 		items = []T{}
 	}
-	return web.WriteJSON(w, http.StatusOK, map[string]any{"items": items, "next": next})
+	return web.WriteJSON(w, http.StatusOK, map[string]any{"records": items, "next": next})
 }
 
 // read records that the caller is about to see n entries of what.

@@ -36,7 +36,7 @@ var (
 
 // Limits of lifetimes. A token cannot be taken back, so it must not live long.
 const (
-	MaxChallengeLife = time.Hour
+	MaxChallengeLife = 15 * time.Minute
 	MaxTokenLife     = 24 * time.Hour
 )
 
@@ -58,7 +58,8 @@ type Organization struct {
 
 // Config is what wallets are told and how long things last.
 type Config struct {
-	// Origin is where wallets reach the public listener: https, host, port unless 443, no trailing slash.
+	// Origin is where wallets reach the public listener: https, host, port unless 443, no trailing slash. It is the iss of
+	// the tokens, and its host the web_auth_domain of the challenges; the signer's policy must allow both.
 	Origin string
 	// HomeDomain is the host, with its port unless 443, whose stellar.toml this is.
 	HomeDomain string

@@ -72,7 +72,7 @@ func TestToken(t *testing.T) {
 	if err := json.Unmarshal(raw, &claims); err != nil {
 		t.Fatal(err)
 	}
-	if claims["iss"] != origin+"/auth" || claims["sub"] != key.Address() || claims["exp"].(float64)-claims["iat"].(float64) != 3600 || len(claims["jti"].(string)) != 64 {
+	if claims["iss"] != origin || claims["sub"] != key.Address() || claims["exp"].(float64)-claims["iat"].(float64) != 3600 || len(claims["jti"].(string)) != 64 {
 		t.Errorf("claims %s", raw)
 	}
 	if n := f.records(t, "session.opened"); n != 1 {

@@ -18,13 +18,10 @@ import (
 // maxToken bounds a token, in bytes: ours have some 400.
 const maxToken = 1 << 10
 
-// issuer is the token's iss.
-func (s *Server) issuer() string { return s.cfg.Origin + authPath }
-
 // issue makes the token of an accepted challenge.
 func (s *Server) issue(ctx context.Context, a answer) (string, error) {
 	now := s.Now().Truncate(time.Second)
-	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{Issuer: s.issuer(), Subject: a.account.String(),
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{Issuer: s.cfg.Origin, Subject: a.account.String(),
 		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(s.cfg.Token)), ID: a.hash.String()})
 	input, err := token.SigningString()
 	if err != nil {
@@ -56,7 +53,7 @@ func (s *Server) customer() web.Access {
 func (s *Server) parser() *jwt.Parser {
 	return jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
-		jwt.WithIssuer(s.issuer()),
+		jwt.WithIssuer(s.cfg.Origin),
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(),
 		jwt.WithStrictDecoding(),

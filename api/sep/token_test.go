@@ -18,7 +18,7 @@ import (
 // claims and header of a token as the server makes them.
 func goodClaims(subject string) map[string]any {
 	now := time.Now().Unix()
-	return map[string]any{"iss": origin + "/auth", "sub": subject, "iat": now, "exp": now + 600, "jti": strings.Repeat("0", 64)}
+	return map[string]any{"iss": origin, "sub": subject, "iat": now, "exp": now + 600, "jti": strings.Repeat("0", 64)}
 }
 
 func goodHeader() map[string]any { return map[string]any{"alg": "EdDSA", "typ": "JWT"} }
@@ -104,7 +104,7 @@ func TestTokensAreRefused(t *testing.T) {
 		"from tomorrow":         {bearer(claim("iat", now+86400)), false},
 		"no iat":                {bearer(claim("iat", nil)), false},
 		"no jti":                {bearer(claim("jti", nil)), false},
-		"other issuer":          {bearer(claim("iss", "https://evil.test/auth")), false},
+		"other issuer":          {bearer(claim("iss", "https://evil.test")), false},
 		"no issuer":             {bearer(claim("iss", nil)), false},
 		"no subject":            {bearer(claim("sub", nil)), false},
 		"subject of a memo":     {bearer(claim("sub", subject+":7")), false},

@@ -119,7 +119,7 @@ func list(w http.ResponseWriter, items []map[string]any, next string, limit int)
 	if len(items) < limit {
 		next = ""
 	}
-	return web.WriteJSON(w, http.StatusOK, map[string]any{"items": items, "next": next})
+	return web.WriteJSON(w, http.StatusOK, map[string]any{"records": items, "next": next})
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -27,7 +27,8 @@ import (
 // exportTimeout bounds the making and sending of a package.
 const exportTimeout = 5 * time.Minute
 
-// Exporter makes evidence packages: export.Build with everything but the request and the writer given.
+// Exporter makes evidence packages: export.Build with everything but the request and the writer given. It writes nothing
+// before the export's record is in the signed log, so that an error without a byte written means that nothing left the house.
 type Exporter func(ctx context.Context, q export.Request, w io.Writer) (export.Result, error)
 
 // Config says who is staff and what they can see.
