@@ -7,10 +7,12 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/diamante/gateway/anchor"
+	"github.com/diamante/gateway/custody/book"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/node/nodetest"
 )
@@ -228,4 +230,30 @@ func TestAway(t *testing.T) {
 	m.net.behave(takes)
 	m.reaches(alice, d.ID, "completed")
 	m.sound()
+}
+
+// TestDenied: what the signer does not allow is given to a person, once, and nothing is held for it.
+func TestDenied(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.ready()
+	alice := f.customer("alice")
+	d := f.deposit(alice)
+	f.sig.behave(fmt.Errorf("%w: over the limit of a day", keymgmt.ErrDenied))
+	f.bring(f.statement("s", f.credit("10.00", d.Reference)), anchor.Imported{Entries: 1, Booked: 1, Matched: 1})
+	f.reaches(alice, d.ID, "on_hold")
+	f.books(map[book.Code]string{"bank/USD": "10.0000000", "suspense/USD": "10.0000000", "issued/USD": "0.0000000"})
+	held, err := f.svc.Quarantine(f.ctx, anchor.Page{Limit: anchorPage})
+	if err != nil || len(held) != 1 || held[0].Reason != "not-issued" || !strings.Contains(held[0].Detail, "limit of a day") {
+		t.Fatal(held, err)
+	}
+	f.sound()
+	// A person gives it another try when the policy allows it again.
+	f.sig.behave(nil)
+	if _, err := f.svc.ResolveQuarantine(f.ctx, staffActor, anchor.Resolution{ID: held[0].ID, Action: "match", Transaction: d.ID, Note: "policy raised"}); err != nil {
+		t.Fatal(err)
+	}
+	f.reaches(alice, d.ID, "completed")
+	f.books(map[book.Code]string{"bank/USD": "10.0000000", "suspense/USD": "0.0000000", "issued/USD": "10.0000000"})
+	f.sound()
 }

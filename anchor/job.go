@@ -35,6 +35,7 @@ const (
 
 // job is something to be done outside the database.
 type job struct {
+	n       int64 // its place in the order of jobs
 	kind    jobKind
 	ref     string
 	created time.Time

@@ -138,6 +138,9 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 	s.Failpoint("sign.before")
 	sig, err := s.Signer.Sign(ctx, keymgmt.Request{Key: t.key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: "tx/" + t.id})
 	s.noteSigner(err)
+	if errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed) {
+		return t, s.denied(ctx, t, err)
+	}
 	if err != nil {
 		return t, fmt.Errorf("anchor: sign %s: %w", t.id, err)
 	}
@@ -166,6 +169,31 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 	})
 	t.state = state
 	return t, err
+}
+
+// denied carries out that the signer refused a transaction for good. Asking again would get the same answer, and another
+// transaction for the same purpose probably as well: what can be given to a person is.
+func (s *Service) denied(ctx context.Context, t ledgerTx, why error) error {
+	state, _, err := flow.Step(flow.LedgerTx, t.state, flow.Denied)
+	if err != nil {
+		return err
+	}
+	err = audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE anchor.ledger_tx SET state = $2, result = $3 WHERE id = $1 AND state = 'built'`, t.id, string(state), clean(why.Error()))
+		if err != nil {
+			return fmt.Errorf("anchor: refused transaction: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return audit.ErrUnchanged // another process did this, or it is resolved
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.denied", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref,
+			"ledger_tx": t.hash.String(), "why": clean(why.Error())}})
+		if err != nil {
+			return err
+		}
+		return s.failed(ctx, tx, t, "the signer refuses: "+clean(why.Error()))
+	})
+	return errors.Join(err, fmt.Errorf("anchor: sign %s: %w", t.id, why))
 }
 
 // noteSigner remembers how the last signature went, for Health.

@@ -215,9 +215,12 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 		event = flow.NoMatch
 		refund := compliance.Movement{Ref: "refund/" + incomingRef(p.hash, p.op), Kind: compliance.Refund, Subject: p.from, Amount: amount}
 		var refusal *compliance.Refusal
-		if _, err := s.Gate.Check(ctx, tx, refund); errors.As(err, &refusal) {
+		clearance, err := s.Gate.Check(ctx, tx, refund)
+		if errors.As(err, &refusal) {
 			event, reason = flow.CannotPay, reason+", refund refused:"+string(refusal.Reason)
 		} else if err != nil {
+			return err
+		} else if err := clearance.Spend(refund.Ref, amount); err != nil { // it moves on the ledger only, not in the book
 			return err
 		}
 	}

@@ -159,8 +159,8 @@ func stillOpen(ctx context.Context, tx *audit.Tx, j job) error {
 	return err
 }
 
-// openJobs returns the jobs that are to be done, oldest first.
-func openJobs(ctx context.Context, r audit.Reader, limit int) ([]job, error) {
-	rows, err := r.Query(ctx, `SELECT kind, ref, created FROM anchor.job WHERE NOT done ORDER BY n LIMIT $1`, limit)
-	return collect(rows, err, "jobs", func(r pgx.CollectableRow) (j job, err error) { return j, r.Scan(&j.kind, &j.ref, &j.created) })
+// openJobs returns the jobs after the n-th that are to be done, oldest first.
+func openJobs(ctx context.Context, r audit.Reader, after int64, limit int) ([]job, error) {
+	rows, err := r.Query(ctx, `SELECT n, kind, ref, created FROM anchor.job WHERE NOT done AND n > $1 ORDER BY n LIMIT $2`, after, limit)
+	return collect(rows, err, "jobs", func(r pgx.CollectableRow) (j job, err error) { return j, r.Scan(&j.n, &j.kind, &j.ref, &j.created) })
 }

@@ -16,6 +16,8 @@ const (
 	maxJobs  = 500
 	minPause = 200 * time.Millisecond
 	maxPause = 10 * time.Second
+	// deniedPause is for what the signer's policy does not allow: only a person can change that.
+	deniedPause = 10 * time.Minute
 )
 
 // Run works until ctx ends, and then returns nil. What fails is tried again, with growing pauses; nothing that is money is
@@ -62,10 +64,16 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // work takes every open job a step further, round after round.
 func (s *Service) work(ctx context.Context) error {
+	var after int64
+	var seen []job // since the first of them
 	for {
-		jobs, err := openJobs(ctx, s.DB.Reader(), maxJobs)
+		jobs, err := openJobs(ctx, s.DB.Reader(), after, maxJobs)
 		if err != nil {
 			return err
+		}
+		seen = append(seen, jobs...)
+		if after = 0; len(jobs) == maxJobs {
+			after = jobs[maxJobs-1].n // so that many that wait do not keep the others from their turn
 		}
 		for _, j := range jobs {
 			if s.resting(j) {
@@ -77,7 +85,10 @@ func (s *Service) work(ctx context.Context) error {
 			}
 			s.delay(j, err)
 		}
-		s.forget(jobs)
+		if after == 0 {
+			s.forget(seen)
+			seen = nil
+		}
 		if !wait(ctx, round) {
 			return nil
 		}
@@ -105,6 +116,9 @@ func (s *Service) delay(j job, err error) {
 		s.Log.Warn("a job must wait", "job", j.String(), "error", err)
 	}
 	r.pause = min(max(2*r.pause, minPause), maxPause)
+	if errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed) {
+		r.pause = deniedPause
+	}
 	r.at, r.err = time.Now().Add(r.pause), err
 	s.retry[j.String()] = r
 }
@@ -160,7 +174,7 @@ func (s *Service) Health(ctx context.Context) (Health, error) {
 	if status.Ledger > read {
 		h.Lag = status.Ledger - read
 	}
-	jobs, err := openJobs(ctx, s.DB.Reader(), 1)
+	jobs, err := openJobs(ctx, s.DB.Reader(), 0, 1)
 	if len(jobs) > 0 {
 		h.OldestJob = time.Since(jobs[0].created)
 	}

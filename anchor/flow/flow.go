@@ -68,6 +68,7 @@ const (
 	Match     Event = "match"
 	NoMatch   Event = "no-match"
 	CannotPay Event = "cannot-pay"
+	Denied    Event = "denied" // the signer will not sign it
 )
 
 // Effect is what the new state brings with it, carried out in the same transaction.
@@ -122,6 +123,8 @@ var table = map[arrow]target{
 	{LedgerTx, Built, Success}: {Succeeded, nil},
 	{LedgerTx, Built, Failure}: {Failed, nil},
 	{LedgerTx, Built, Timeout}: {Dead, []Effect{Rebuild}},
+	// The signer refused for good: nobody can ever have a signature of it, so it can never be in a ledger.
+	{LedgerTx, Built, Denied}: {Failed, nil},
 
 	{Incoming, Seen, Match}:          {Matched, nil},
 	{Incoming, Seen, NoMatch}:        {Refunding, []Effect{Refund}},
