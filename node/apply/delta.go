@@ -33,8 +33,8 @@ func (d *Delta) Get(key string) *xdr.LedgerEntry {
 	return d.below.Get(key)
 }
 
-// Insert adds an entry that no transaction makes: the root account of ledger 1.
-func (d *Delta) Insert(e xdr.LedgerEntry) { d.put(&entry{key: EntryKey(e), LedgerEntry: e}) }
+// Replace sets an entry, or removes it when e is nil, outside any transaction: ledger 1 makes the root account so.
+func (d *Delta) Replace(key string, e *xdr.LedgerEntry) { d.set(key, e) }
 
 // Keys returns the keys that were changed, in the order in which they were changed first.
 func (d *Delta) Keys() []string { return d.order }

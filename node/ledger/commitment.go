@@ -118,7 +118,9 @@ func commitment(previous protocol.Hash, changed []change, d digest) protocol.Has
 func changesOf(meta xdr.LedgerCloseMetaV1) ([]change, error) {
 	r := replay{last: map[string][]byte{}, born: map[string]bool{}}
 	for _, p := range meta.TxProcessing {
-		r.record(p.FeeProcessing)
+		r.record(p.FeeProcessing) // of all, before any is applied
+	}
+	for _, p := range meta.TxProcessing {
 		if v3 := p.TxApplyProcessing.V3; v3 != nil {
 			r.record(v3.TxChangesBefore)
 			for _, op := range v3.Operations {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,12 +9,22 @@ import (
 	"github.com/stellar/go-stellar-sdk/xdr"
 
 	"github.com/diamante/gateway/node/apply"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // credit names an asset that somebody issues.
 type credit struct {
 	code   [12]byte
 	issuer [32]byte
+}
+
+// String returns CODE:ISSUER.
+func (c credit) String() string {
+	issuer, err := protocol.AccountIDFromKey(c.issuer[:])
+	if err != nil {
+		return err.Error()
+	}
+	return string(bytes.TrimRight(c.code[:], "\x00")) + ":" + issuer.String()
 }
 
 func creditOf(a xdr.Asset) credit {
@@ -112,9 +123,9 @@ func checkCredit(held, issued map[credit]int64) error {
 	for c, by := range issued {
 		held[c] -= by
 	}
-	for c, by := range held {
+	for c, by := range held { // in any order: one that does not add up is enough
 		if by != 0 {
-			return fmt.Errorf("holders of %s of issuer %x have %d stroops more than issued", c.code, c.issuer, by)
+			return fmt.Errorf("holders of %s have %d stroops more than issued", c, by)
 		}
 	}
 	return nil

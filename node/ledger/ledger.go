@@ -135,7 +135,7 @@ func (l *Ledger) begin() error {
 	root := apply.NewAccount(g.Root.XDR(), xdr.Int64(g.Supply.Stroops()), 1)
 	root.Data.Account.SeqNum = 0
 	delta := apply.NewDelta(l.state, 1)
-	delta.Insert(root)
+	delta.Replace(apply.EntryKey(root), &root)
 	header := xdr.LedgerHeader{
 		LedgerVersion: xdr.Uint32(g.Protocol), LedgerSeq: 1, TotalCoins: xdr.Int64(g.Supply.Stroops()),
 		BaseFee: xdr.Uint32(g.BaseFee), BaseReserve: xdr.Uint32(g.BaseReserve), MaxTxSetSize: xdr.Uint32(g.MaxTxSetSize),

@@ -37,9 +37,27 @@ func (quiet) Infof(string, ...any) {}
 // Errorf says nothing.
 func (quiet) Errorf(string, ...any) {}
 
-// Fatalf ends the process: the store cannot go on and must not be written to.
+// fatal is what the store panics with when it cannot go on.
+type fatal string
+
+// Fatalf must not return. In commit it becomes an error; in a goroutine of the store's own it ends the process, since
+// nobody could say what is on disk.
 func (quiet) Fatalf(format string, args ...any) {
-	panic("ledger: store: " + fmt.Sprintf(format, args...))
+	panic(fatal("ledger: store: " + fmt.Sprintf(format, args...)))
+}
+
+// commit writes a batch and syncs it.
+func commit(batch *pebble.Batch) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case fatal:
+			err = errors.New(string(r))
+		default:
+			panic(r)
+		}
+	}()
+	return batch.Commit(pebble.Sync)
 }
 
 func seqKey(prefix byte, seq uint32) []byte {
@@ -117,7 +135,7 @@ func (l *Ledger) persist(c closing) error {
 	}
 	put(keyLast, append(binary.BigEndian.AppendUint32(nil, seq), entry.Hash[:]...))
 	if err == nil {
-		err = batch.Commit(pebble.Sync)
+		err = commit(batch)
 	}
 	if err != nil {
 		return fmt.Errorf("ledger: store ledger %d: %w", seq, err)
