@@ -114,17 +114,17 @@ type fakeExporter struct {
 	late error // after some bytes
 }
 
-func (f *fakeExporter) export(_ context.Context, q export.Request, w io.Writer) (export.Result, error) {
+func (f *fakeExporter) Export(_ context.Context, q export.Request, w io.Writer) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
-		return export.Result{}, f.err
+		return f.err
 	}
 	f.got = append(f.got, q)
 	if _, err := w.Write(bytes.Repeat([]byte("tar"), 200_000)); err != nil {
-		return export.Result{}, err
+		return err
 	}
-	return export.Result{}, f.late
+	return f.late
 }
 
 func open(t *testing.T, dbURL string) *doors {
@@ -150,7 +150,7 @@ func open(t *testing.T, dbURL string) *doors {
 		parts = append(parts, staff.Part{Name: name, Check: d.parts.check(name)})
 	}
 	s, err := staff.New(staff.Config{Names: map[string]string{"alice.staff.test": "alice"}, Parts: parts, LogKey: "log+abc+key", Gatherer: reg, DB: db,
-		Anchor: d.anchor, Exports: d.exports.export, Now: time.Now})
+		Anchor: d.anchor, Exports: d.exports, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

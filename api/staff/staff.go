@@ -27,9 +27,12 @@ import (
 // exportTimeout bounds the making and sending of a package.
 const exportTimeout = 5 * time.Minute
 
-// Exporter makes evidence packages: export.Build with everything but the request and the writer given. It writes nothing
-// before the export's record is in the signed log, so that an error without a byte written means that nothing left the house.
-type Exporter func(ctx context.Context, q export.Request, w io.Writer) (export.Result, error)
+// Exporter makes evidence packages, as export.Build does.
+type Exporter interface {
+	// Export records the export and writes its package, a tar archive, to w. It writes nothing before the record is in
+	// the signed log, so that an error without a byte written means that nothing left the house.
+	Export(ctx context.Context, q export.Request, w io.Writer) error
+}
 
 // Config says who is staff and what they can see.
 type Config struct {
@@ -110,8 +113,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 		return web.Malformed("to", "need a time such as 2026-01-31T15:04:05Z")
 	}
 	name := fmt.Sprintf("diamante-export-%s-%s-%s.tar", q.From.UTC().Format("20060102"), q.To.UTC().Format("20060102"), q.By.Req)
-	_, err = s.cfg.Exports(r.Context(), q, &attachment{w: w, name: name})
-	return err
+	return s.cfg.Exports.Export(r.Context(), q, &attachment{w: w, name: name})
 }
 
 // attachment sets the headers of a download when its first byte comes, so that until then a problem can be answered.
