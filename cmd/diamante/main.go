@@ -1,0 +1,40 @@
+// Command diamante is the operator's and the auditor's command. It holds nothing: no key, no state of its own.
+//
+//	diamante up [--story]      bring a whole development system up under .run/ and keep it up
+//	diamante demo              play the story in a system of its own; the exit status says whether every step held
+//	diamante audit verify PACKAGE --key LOG_PUBLIC_KEY
+//	diamante export            fetch a signed package of the audit log
+//	diamante migrate           bring a database to the newest schema
+//	diamante genesis           make the file that a network begins with
+//	diamante keys              list the keys of a signer on this host
+//	diamante check-config      read a program's configuration and what it names
+//	diamante bench             measure, and print ratios
+//
+// Commands that change the world say what they would do, and do it only with --yes. Every table is also there as JSON.
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/diamante/gateway/cmd/internal/boot"
+)
+
+func main() { boot.Main(run) }
+
+// version is set by release builds.
+var version = "development"
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	root := &cobra.Command{
+		Use: "diamante", Short: "The operator's and the auditor's command of the Diamante gateway", Version: version,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(),
+		checkConfigCommand(), benchCommand())
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	return root.ExecuteContext(ctx)
+}
