@@ -139,7 +139,7 @@ func (g *gateway) handlers() ([]http.Handler, error) {
 		return nil, err
 	}
 	officers, err := staff.New(staff.Config{Names: g.cfg.Staff.Names, Parts: g.parts(), LogKey: g.logKey.String(), Gatherer: g.registry,
-		DB: g.db, Anchor: staffAnchor{g.anchor, g}, Exports: g.export, Now: time.Now})
+		DB: g.db, Anchor: staffAnchor{g.anchor, g}, Exports: exporter{g}, Now: time.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -149,9 +149,13 @@ func (g *gateway) handlers() ([]http.Handler, error) {
 	return []http.Handler{public, partnersHandler, staffHandler}, errors.Join(err1, err2, err3)
 }
 
-// export makes an evidence package.
-func (g *gateway) export(ctx context.Context, q export.Request, w io.Writer) (export.Result, error) {
-	return export.Build(ctx, export.Deps{DB: g.db, Key: g.logKey}, q, w)
+// exporter lets staff make evidence packages.
+type exporter struct{ g *gateway }
+
+// Export is part of staff.Exporter.
+func (e exporter) Export(ctx context.Context, q export.Request, w io.Writer) error {
+	_, err := export.Build(ctx, export.Deps{DB: e.g.db, Key: e.g.logKey}, q, w)
+	return err
 }
 
 // parts are what readiness asks about.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -195,5 +194,3 @@ func (w *World) Invariants(ctx context.Context) ([]Invariant, error) {
 	}
 	return answer.Invariants, err
 }
-
-func sortedNames(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -18,7 +18,7 @@ func (w *World) NewCustomer(ctx context.Context, name string) (*Wallet, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(map[string]string{"account": wallet.Account(), "external_ref": name + "-" + wallet.Account()[:8]})
+	body, err := json.Marshal(map[string]string{"account": wallet.Account(), "ref": name + "-" + wallet.Account()[:8]})
 	if err != nil {
 		return nil, fmt.Errorf("story: %w", err)
 	}

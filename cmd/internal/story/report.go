@@ -70,28 +70,31 @@ func (r *Report) Write(path string) error {
 
 // Print shows the report to a person.
 func (r *Report) Print(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "\nSTEP\tOK\tLEDGER TRANSACTION\tBOOK TRANSFER\tRECORD")
+	var out strings.Builder
+	tw := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "\nSTEP\tOK\tRECORD\tLEDGER TRANSACTION\tBOOK TRANSFER")
 	for _, s := range r.Steps {
 		index := "-"
 		if s.AuditIndex != nil {
 			index = strconv.FormatInt(*s.AuditIndex, 10)
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", s.Name, yes(s.OK), dash(s.LedgerTx), dash(s.Transfer), index)
-		if !s.OK || s.Detail != "" {
-			fmt.Fprintf(tw, "  %s\t\t\t\t\n", s.Detail)
-		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", s.Name, yes(s.OK), index, dash(s.LedgerTx), dash(s.Transfer))
 	}
-	fmt.Fprintln(tw, "\nINVARIANT\tOK\t\t\t")
+	fmt.Fprintln(tw, "\nINVARIANT\tOK\tFIGURES")
 	for _, i := range r.Invariants {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t\t\n", i.Name, yes(i.OK), i.Detail)
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", i.Name, yes(i.OK), i.Detail)
 	}
 	fmt.Fprintf(tw, "\nThe auditor's package:\t%s\n", r.AuditPackage)
 	fmt.Fprintf(tw, "The log's public key:\t%s\n", r.LogPublicKey)
-	for _, name := range sortedNames(r.URLs) {
-		fmt.Fprintf(tw, "%s:\t%s\n", strings.ToUpper(name[:1])+name[1:], r.URLs[name])
-	}
 	if err := tw.Flush(); err != nil {
+		return fmt.Errorf("story: %w", err)
+	}
+	for _, s := range r.Steps {
+		if s.Detail != "" {
+			fmt.Fprintf(&out, "\n%s: %s\n", s.Name, s.Detail)
+		}
+	}
+	if _, err := io.WriteString(w, out.String()); err != nil {
 		return fmt.Errorf("story: %w", err)
 	}
 	return nil
