@@ -31,6 +31,7 @@ type payment struct {
 	paid   protocol.Asset // what was paid
 	amount protocol.Amount
 	memo   protocol.Memo
+	burnt  bool // it was paid to the issuer instead, by somebody else than us: the credit is gone
 }
 
 // units returns the amount in the book's units, whatever asset it is of.
@@ -102,14 +103,18 @@ func (s *Service) readPayments(f *facts, hash protocol.Hash, env xdr.Transaction
 			continue
 		}
 		a, ours := s.distributionOf(to)
-		if !ours {
+		issuer, burnt := s.issuerOf(to, body.Asset)
+		if !ours && !burnt {
 			continue
+		}
+		if burnt {
+			a = issuer
 		}
 		source := env.SourceAccount()
 		if op.SourceAccount != nil {
 			source = *op.SourceAccount
 		}
-		p := payment{hash: hash, op: i, asset: a, memo: memo}
+		p := payment{hash: hash, op: i, asset: a, memo: memo, burnt: burnt}
 		var err1, err2, err3 error
 		p.from, err1 = protocol.AccountIDFromXDR(source.ToAccountId())
 		p.paid, err2 = protocol.AssetFromXDR(body.Asset)
@@ -132,6 +137,16 @@ func (s *Service) distributionOf(id protocol.AccountID) (AssetConfig, bool) {
 		}
 	}
 	return AssetConfig{}, false
+}
+
+// issuerOf reports whether a payment of credit to this account destroys it.
+func (s *Service) issuerOf(id protocol.AccountID, paid xdr.Asset) (AssetConfig, bool) {
+	asset, err := protocol.AssetFromXDR(paid)
+	if err != nil {
+		return AssetConfig{}, false
+	}
+	a, ours := s.assetOf(asset)
+	return a, ours && a.Issuing == id
 }
 
 func (s *Service) assetOf(asset protocol.Asset) (AssetConfig, bool) {

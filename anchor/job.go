@@ -157,8 +157,61 @@ func (s *Service) planIssue(ctx context.Context, j job) (plan, finish, error) {
 	if err != nil {
 		return plan{}, nil, err
 	}
+	if err := s.waitForLine(ctx, j, t, a); err != nil {
+		return plan{}, nil, err
+	}
 	return plan{a.Issuing, a.IssuingKey, protocol.NoMemo(),
 		[]txbuild.Operation{txbuild.Payment{Destination: t.account, Asset: a.asset(), Amount: amount}}}, nil, nil
+}
+
+// errNoLine: the customer cannot hold the credit yet.
+var errNoLine = errors.New("anchor: the customer has no authorised line to the asset yet")
+
+// waitForLine returns errNoLine while the customer of a deposit could not take the credit, and tells him by the deposit's
+// state. A transaction that is under way is not held up: it may be in a ledger already.
+func (s *Service) waitForLine(ctx context.Context, j job, t row, a AssetConfig) error {
+	under, err := inFlight(ctx, s.DB.Reader(), a.Issuing)
+	if err == nil && under.kind == string(j.kind) && under.ref == j.ref {
+		return nil
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	account, err := s.Network.Account(ctx, t.account)
+	if err != nil && !errors.Is(err, protocol.ErrNotFound) {
+		return err
+	}
+	l, ok := account.Trustline(a.asset())
+	ok = ok && l.Flags.IsAuthorized()
+	switch {
+	case ok && t.state == flow.NeedsLine:
+		return s.lineChanged(ctx, t, flow.HasLine)
+	case ok:
+		return nil
+	case t.state == flow.Issuing:
+		err = s.lineChanged(ctx, t, flow.NoLine)
+	}
+	return errors.Join(err, errNoLine)
+}
+
+func (s *Service) lineChanged(ctx context.Context, t row, event flow.Event) error {
+	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		t, err := findRow(ctx, tx, `id = $1`, t.ID)
+		if err != nil {
+			return err
+		}
+		if t.state, _, err = flow.Step(flow.Deposit, t.state, event); errors.Is(err, flow.ErrRefused) {
+			return audit.ErrUnchanged // another process was faster
+		}
+		if t.message = ""; event == flow.NoLine {
+			t.message = "Open a trustline to the asset, or ask for its authorisation."
+		}
+		if err := updateRow(ctx, tx, t); err != nil {
+			return err
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "deposit." + string(event), Subject: t.ID})
+		return err
+	})
 }
 
 func (s *Service) planBurn(ctx context.Context, j job) (plan, finish, error) {

@@ -13,6 +13,8 @@ import (
 	"github.com/diamante/gateway/anchor/flow"
 	"github.com/diamante/gateway/compliance"
 	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/custody/book"
+	"github.com/diamante/gateway/custody/money"
 	"github.com/diamante/gateway/node/protocol"
 )
 
@@ -207,7 +209,12 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 		return nil
 	}
 	event, reason := flow.Match, ""
-	if p.paid != p.asset.asset() {
+	if p.burnt {
+		event, reason = flow.CannotPay, "paid-to-issuer"
+		if err := s.owe(ctx, tx, p, amount); err != nil {
+			return err
+		}
+	} else if p.paid != p.asset.asset() {
 		event, reason = flow.CannotPay, "wrong-asset" // distribution sends its own asset only
 	} else if reason, err = s.paid(ctx, tx, p); err != nil {
 		return err
@@ -234,6 +241,22 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 		}
 	}
 	return setIncoming(ctx, tx, incoming{hash: p.hash, op: p.op, from: p.from, state: state, reason: reason, amount: p.amount})
+}
+
+// owe books that a customer destroyed credit by paying its issuer: it is not in circulation any more and we still owe it.
+// It happened whatever we think of it, so it clears as a receipt does; a person decides what becomes of the debt.
+func (s *Service) owe(ctx context.Context, tx *audit.Tx, p payment, amount money.Amount) error {
+	ref := "burnt/" + incomingRef(p.hash, p.op)
+	clearance, err := s.Gate.Check(ctx, tx, compliance.Movement{Ref: ref, Kind: compliance.Receipt, Subject: p.from, Amount: amount})
+	if err != nil {
+		return err
+	}
+	transfer := book.Transfer{ID: book.TransferID(ref), Debit: p.asset.issued(), Credit: p.asset.payable(), Amount: amount, Ref: ref}
+	if _, err := s.Custody.Hold(ctx, tx, clearance, transfer); err != nil {
+		return err
+	}
+	_, err = s.Custody.Post(ctx, tx, transfer.ID)
+	return err
 }
 
 // look asks for an authorisation that a customer's line lacks.

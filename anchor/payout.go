@@ -22,13 +22,14 @@ import (
 
 // payoutOrder is a payment that the bank is to make.
 type payoutOrder struct {
-	id     string // of the payout, and its EndToEndId
-	amount money.Amount
-	iban   string
-	name   string
-	text   string
-	at     time.Time
-	probe  bool // only to see whether a file could be written
+	id      string // of the payout, and its EndToEndId
+	amount  money.Amount
+	account rails.Account // whom it is paid to
+	bic     string
+	name    string
+	text    string
+	at      time.Time
+	probe   bool // only to see whether a file could be written
 }
 
 // payout makes the file's content.
@@ -45,7 +46,7 @@ func (a AssetConfig) payout(o payoutOrder) rails.Payout {
 		amount = money.Amount{} // refused by the writer
 	}
 	return rails.Payout{MessageID: o.id, CreatedAt: o.at, ExecuteOn: o.at, Debtor: a.Bank, Items: []rails.PayoutItem{{
-		EndToEndID: o.id, Amount: amount, Creditor: rails.Party{Name: o.name, Account: rails.Account{IBAN: rails.IBAN(o.iban)}}, Remittance: o.text}}}
+		EndToEndID: o.id, Amount: amount, Creditor: rails.Party{Name: o.name, Account: o.account, BIC: o.bic}, Remittance: o.text}}}
 }
 
 // runPayout writes the file of a payout job: once, since the row of the payout is unique by its origin.
@@ -73,7 +74,7 @@ func (s *Service) runPayout(ctx context.Context, j job) error {
 		if err != nil {
 			return err
 		}
-		p, err := s.writePayout(ctx, tx, payoutJob{job: j, asset: a, from: a.payable(), order: payoutOrder{id: "W" + t.ID, amount: amount, iban: t.iban, name: t.name, text: "Withdrawal"}})
+		p, err := s.writePayout(ctx, tx, payoutJob{job: j, asset: a, from: a.payable(), order: payoutOrder{id: "W" + t.ID, amount: amount, account: rails.Account{IBAN: rails.IBAN(t.iban)}, name: t.name, text: "Withdrawal"}})
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/diamante/gateway/anchor/rails"
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/custody/money"
 	"github.com/diamante/gateway/node/protocol"
@@ -36,7 +37,7 @@ type heldEntry struct {
 	asset                                string       // set when the money is in suspense
 	amount                               money.Amount // in the book's units, with asset
 	raw                                  money.Amount // as the bank said, without
-	payer, payerName                     string
+	payer, payerName, payerBIC           string
 	deposit                              string
 }
 
@@ -54,9 +55,9 @@ func (s *Service) quarantine(ctx context.Context, tx *audit.Tx, h heldEntry) err
 	if !shown.Currency().IsZero() {
 		amount, currency = shown.Decimal(), shown.Currency().Code()
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO anchor.quarantine (id, statement, reason, detail, reference, amount, currency, asset, units, payer, payer_name, deposit)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::numeric, $10, $11, $12)`, id, clean(h.statement), h.reason, clean(h.detail), clean(h.reference),
-		amount, currency, h.asset, units, clean(h.payer), clean(h.payerName), h.deposit)
+	_, err := tx.Exec(ctx, `INSERT INTO anchor.quarantine (id, statement, reason, detail, reference, amount, currency, asset, units, payer, payer_name, deposit, payer_bic)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::numeric, $10, $11, $12, $13)`, id, clean(h.statement), h.reason, clean(h.detail), clean(h.reference),
+		amount, currency, h.asset, units, clean(h.payer), clean(h.payerName), h.deposit, clean(h.payerBIC))
 	if err != nil {
 		return fmt.Errorf("anchor: quarantine: %w", err)
 	}
@@ -153,34 +154,47 @@ func (s *Service) matchHeld(ctx context.Context, tx *audit.Tx, r Resolution, ass
 
 // returnHeld opens the job that pays an entry's money back.
 func (s *Service) returnHeld(ctx context.Context, tx *audit.Tx, r Resolution, units *string) error {
-	var payer, name string
-	if err := tx.QueryRow(ctx, `SELECT payer, payer_name FROM anchor.quarantine WHERE id = $1`, r.ID).Scan(&payer, &name); err != nil {
-		return fmt.Errorf("anchor: quarantine: %w", err)
+	if units == nil {
+		return fmt.Errorf("%w: it has no money of ours", ErrInvalid)
 	}
-	if units == nil || payer == "" || name == "" {
-		return fmt.Errorf("%w: it has no money of ours, or nobody to return it to", ErrInvalid)
+	a, order, err := s.returnOrder(ctx, tx, r.ID)
+	if err != nil {
+		return err
+	}
+	order.probe = true // what no payment file can carry is refused now, while a person looks
+	if _, err := s.WritePayout(a.payout(order)); err != nil {
+		return fmt.Errorf("%w: the bank cannot pay it back to where it came from: %w", ErrInvalid, err)
 	}
 	return openJob(ctx, tx, jobPayout, "return/"+r.ID)
 }
 
+// returnOrder says what is to be paid to return an entry's money.
+func (s *Service) returnOrder(ctx context.Context, r audit.Reader, id string) (a AssetConfig, o payoutOrder, err error) {
+	var asset, units, payer, reference string
+	err = r.QueryRow(ctx, `SELECT asset, units::text, payer, payer_name, payer_bic, reference FROM anchor.quarantine WHERE id = $1`, id).
+		Scan(&asset, &units, &payer, &o.name, &o.bic, &reference)
+	if err := missing(err, "entry"); err != nil {
+		return a, o, err
+	}
+	if a, err = s.configOf(asset); err != nil {
+		return a, o, err
+	}
+	o.id, o.text = "R"+id, "Return of "+reference
+	o.account = rails.Account{Other: payer}
+	if iban, err := rails.ParseIBAN(payer); err == nil {
+		o.account = rails.Account{IBAN: iban}
+	}
+	o.amount, err = a.units(&units)
+	return a, o, err
+}
+
 // payReturn writes the payout of a return job.
 func (s *Service) payReturn(ctx context.Context, tx *audit.Tx, j job, id string) error {
-	var asset, units, payer, name, reference string
-	err := tx.QueryRow(ctx, `SELECT asset, units::text, payer, payer_name, reference FROM anchor.quarantine WHERE id = $1`, id).
-		Scan(&asset, &units, &payer, &name, &reference)
-	if err := missing(err, "entry"); err != nil {
-		return err
-	}
-	a, err := s.configOf(asset)
+	a, order, err := s.returnOrder(ctx, tx, id)
 	if err != nil {
 		return err
 	}
-	amount, err := a.units(&units)
-	if err != nil {
-		return err
-	}
-	_, err = s.writePayout(ctx, tx, payoutJob{job: j, asset: a, from: a.suspense(), order: payoutOrder{id: "R" + id, amount: amount, iban: payer,
-		name: name, text: "Return of " + reference}})
+	_, err = s.writePayout(ctx, tx, payoutJob{job: j, asset: a, from: a.suspense(), order: order})
 	return err
 }
 

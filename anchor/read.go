@@ -14,7 +14,7 @@ import (
 )
 
 // statuses are the states of both machines as SEP-6 names them.
-var statuses = map[flow.State]string{flow.Awaiting: "pending_user_transfer_start", flow.Issuing: "pending_anchor", flow.OnHold: "on_hold",
+var statuses = map[flow.State]string{flow.Awaiting: "pending_user_transfer_start", flow.Issuing: "pending_anchor", flow.NeedsLine: "pending_trust", flow.OnHold: "on_hold",
 	flow.Burning: "pending_anchor", flow.Paying: "pending_external", flow.AtBank: "pending_external", flow.Completed: "completed"}
 
 // view shows a transaction as its customer sees it.

@@ -82,7 +82,7 @@ func (s *Service) importOne(ctx context.Context, tx *audit.Tx, st rails.Statemen
 	}
 	for _, e := range st.Entries {
 		out.Entries++
-		held := heldEntry{statement: st.ID, reference: e.Ref, detail: strings.Join(e.Remittance, " "), payer: e.Debtor.Account.String(), payerName: e.Debtor.Name,
+		held := heldEntry{statement: st.ID, reference: e.Ref, detail: strings.Join(e.Remittance, " "), payer: e.Debtor.Account.String(), payerName: e.Debtor.Name, payerBIC: e.Debtor.BIC,
 			raw: e.Amount}
 		var reason string
 		var err error

@@ -54,7 +54,7 @@ func (s *Service) Withdraw(ctx context.Context, r WithdrawRequest) (Transaction,
 		return Transaction{}, err
 	}
 	// A name that no payment file can carry is refused now, not when the money is here.
-	if _, err := s.WritePayout(a.payout(payoutOrder{id: t.ID, amount: money.Zero(a.currency()), iban: t.iban, name: name, probe: true})); err != nil {
+	if _, err := s.WritePayout(a.payout(payoutOrder{id: t.ID, amount: money.Zero(a.currency()), account: rails.Account{IBAN: iban}, name: name, probe: true})); err != nil {
 		return Transaction{}, fmt.Errorf("%w: the bank cannot pay to that account and name: %w", ErrInvalid, err)
 	}
 	return s.create(ctx, t)

@@ -31,6 +31,7 @@ type State string
 const (
 	Awaiting  State = "awaiting"  // the customer is to pay, the bank or the ledger
 	Issuing   State = "issuing"   // money is held, credit is on its way to the ledger
+	NeedsLine State = "no-line"   // money is held, the customer must open a line to the credit
 	OnHold    State = "on-hold"   // a person must decide
 	Burning   State = "burning"   // credit came back and is held, on its way to its issuer
 	Paying    State = "paying"    // the payout file is to be written
@@ -57,6 +58,8 @@ const (
 	Refused   Event = "refused"    // compliance holds it
 	Issued    Event = "issued"     // the ledger has the credit
 	NotIssued Event = "not-issued" // the ledger refused the credit
+	NoLine    Event = "no-line"    // the customer has no authorised line to the credit
+	HasLine   Event = "has-line"   // and now he has
 	Paid      Event = "paid"       // the customer's credit came, as agreed and cleared
 	Burned    Event = "burned"     // the credit is with its issuer
 	Written   Event = "written"    // the payout file is there
@@ -110,14 +113,20 @@ var table = map[arrow]target{
 	{Deposit, OnHold, Refused}:    {OnHold, []Effect{Quarantine}},
 	{Deposit, Issuing, Issued}:    {Completed, []Effect{PostDeposit}},
 	{Deposit, Issuing, NotIssued}: {OnHold, []Effect{VoidDeposit, Quarantine}},
-	{Withdrawal, Awaiting, Paid}:  {Burning, []Effect{HoldWithdrawal, Burn}},
-	{Withdrawal, Burning, Burned}: {Paying, []Effect{PostWithdrawal, WritePayout}},
-	{Withdrawal, Paying, Written}: {AtBank, []Effect{HoldPayout}},
-	{Withdrawal, AtBank, Debited}: {Completed, []Effect{PostPayout}},
-	{LedgerTx, Built, Signature}:  {Signed, []Effect{Submit}},
-	{LedgerTx, Signed, Success}:   {Succeeded, nil},
-	{LedgerTx, Signed, Failure}:   {Failed, nil},
-	{LedgerTx, Signed, Timeout}:   {Dead, []Effect{Rebuild}},
+	// The customer cannot hold the credit yet. The money stays held for him.
+	{Deposit, Issuing, NoLine}:    {NeedsLine, nil},
+	{Deposit, NeedsLine, HasLine}: {Issuing, nil},
+	// Another process saw the line sooner than we saw that there was none.
+	{Deposit, NeedsLine, Issued}:    {Completed, []Effect{PostDeposit}},
+	{Deposit, NeedsLine, NotIssued}: {OnHold, []Effect{VoidDeposit, Quarantine}},
+	{Withdrawal, Awaiting, Paid}:    {Burning, []Effect{HoldWithdrawal, Burn}},
+	{Withdrawal, Burning, Burned}:   {Paying, []Effect{PostWithdrawal, WritePayout}},
+	{Withdrawal, Paying, Written}:   {AtBank, []Effect{HoldPayout}},
+	{Withdrawal, AtBank, Debited}:   {Completed, []Effect{PostPayout}},
+	{LedgerTx, Built, Signature}:    {Signed, []Effect{Submit}},
+	{LedgerTx, Signed, Success}:     {Succeeded, nil},
+	{LedgerTx, Signed, Failure}:     {Failed, nil},
+	{LedgerTx, Signed, Timeout}:     {Dead, []Effect{Rebuild}},
 	// A crash between signing and storing the signature leaves a transaction that we hold for unsigned. It was not
 	// submitted by us, but it could have been: what the ledger says counts.
 	{LedgerTx, Built, Success}: {Succeeded, nil},

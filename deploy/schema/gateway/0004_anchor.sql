@@ -78,6 +78,7 @@ CREATE TABLE anchor.quarantine (
     units      numeric(38, 0),                -- set when held
     payer      text        NOT NULL,          -- his account at his bank
     payer_name text        NOT NULL,
+    payer_bic  text        NOT NULL,          -- of the payer's bank
     deposit    text        NOT NULL,          -- the deposit it was for, when that is known
     at         timestamptz NOT NULL DEFAULT now(),
     resolution text        NOT NULL DEFAULT ''
