@@ -67,7 +67,22 @@ type Clawback struct {
 	Amount       protocol.Amount
 }
 
-var errNotPositive = errors.New("amount must be positive")
+// Bounds of the wire's strings, in bytes. The encoder does not know them, but every decoder does.
+const (
+	maxDataName   = 64
+	maxDataValue  = 64
+	maxHomeDomain = 32
+)
+
+var (
+	errNotPositive = errors.New("amount must be positive")
+	errNoAccount   = errors.New("an account is missing")
+	errNotCredit   = errors.New("the asset must be a credit")
+	errTooLong     = errors.New("a name, value or domain is too long or missing")
+)
+
+// isCredit reports whether a is an asset that somebody issues.
+func isCredit(a protocol.Asset) bool { return !a.IsZero() && !a.IsNative() }
 
 func operation(source protocol.AccountID, t xdr.OperationType, body any) (xdr.Operation, error) {
 	b, err := xdr.NewOperationBody(t, body)
@@ -83,24 +98,38 @@ func operation(source protocol.AccountID, t xdr.OperationType, body any) (xdr.Op
 }
 
 func (o CreateAccount) build() (xdr.Operation, error) {
+	if o.Destination.IsZero() {
+		return xdr.Operation{}, errNoAccount
+	}
 	return operation(o.Source, xdr.OperationTypeCreateAccount, xdr.CreateAccountOp{
 		Destination: o.Destination.XDR(), StartingBalance: xdr.Int64(o.StartingBalance.Stroops())})
 }
 
 func (o Payment) build() (xdr.Operation, error) {
-	if o.Amount.IsZero() {
+	switch {
+	case o.Amount.IsZero():
 		return xdr.Operation{}, errNotPositive
+	case o.Destination.IsZero():
+		return xdr.Operation{}, errNoAccount
+	case o.Asset.IsZero():
+		return xdr.Operation{}, errors.New("an asset is missing")
 	}
 	return operation(o.Source, xdr.OperationTypePayment, xdr.PaymentOp{
 		Destination: o.Destination.Muxed(), Asset: o.Asset.XDR(), Amount: xdr.Int64(o.Amount.Stroops())})
 }
 
 func (o ChangeTrust) build() (xdr.Operation, error) {
+	if !isCredit(o.Asset) {
+		return xdr.Operation{}, errNotCredit
+	}
 	return operation(o.Source, xdr.OperationTypeChangeTrust, xdr.ChangeTrustOp{
 		Line: o.Asset.XDR().ToChangeTrustAsset(), Limit: xdr.Int64(o.Limit.Stroops())})
 }
 
 func (o SetOptions) build() (xdr.Operation, error) {
+	if o.HomeDomain != nil && len(*o.HomeDomain) > maxHomeDomain {
+		return xdr.Operation{}, errTooLong
+	}
 	x := xdr.SetOptionsOp{Signer: o.Signer}
 	x.SetFlags, x.ClearFlags = flags(o.SetFlags), flags(o.ClearFlags)
 	x.MasterWeight = (*xdr.Uint32)(o.MasterWeight)
@@ -112,11 +141,20 @@ func (o SetOptions) build() (xdr.Operation, error) {
 }
 
 func (o SetTrustLineFlags) build() (xdr.Operation, error) {
+	switch {
+	case o.Trustor.IsZero():
+		return xdr.Operation{}, errNoAccount
+	case !isCredit(o.Asset):
+		return xdr.Operation{}, errNotCredit
+	}
 	return operation(o.Source, xdr.OperationTypeSetTrustLineFlags, xdr.SetTrustLineFlagsOp{
 		Trustor: o.Trustor.XDR(), Asset: o.Asset.XDR(), SetFlags: xdr.Uint32(o.Set), ClearFlags: xdr.Uint32(o.Clear)})
 }
 
 func (o ManageData) build() (xdr.Operation, error) {
+	if o.Name == "" || len(o.Name) > maxDataName || len(o.Value) > maxDataValue {
+		return xdr.Operation{}, errTooLong
+	}
 	x := xdr.ManageDataOp{DataName: xdr.String64(o.Name)}
 	if o.Value != nil {
 		v := xdr.DataValue(o.Value)
@@ -126,8 +164,13 @@ func (o ManageData) build() (xdr.Operation, error) {
 }
 
 func (o Clawback) build() (xdr.Operation, error) {
-	if o.Amount.IsZero() {
+	switch {
+	case o.Amount.IsZero():
 		return xdr.Operation{}, errNotPositive
+	case o.From.IsZero():
+		return xdr.Operation{}, errNoAccount
+	case !isCredit(o.Asset):
+		return xdr.Operation{}, errNotCredit
 	}
 	return operation(o.Source, xdr.OperationTypeClawback, xdr.ClawbackOp{
 		From: o.From.Muxed(), Asset: o.Asset.XDR(), Amount: xdr.Int64(o.Amount.Stroops())})

@@ -83,30 +83,27 @@ func (p Params) validate() error {
 		return fmt.Errorf("%w: %d operations, need 1 to %d", ErrInvalid, len(p.Operations), MaxOperations)
 	case p.FeePerOp <= 0 || p.FeePerOp > math.MaxUint32/int64(len(p.Operations)):
 		return fmt.Errorf("%w: fee %d", ErrInvalid, p.FeePerOp)
-	case p.NotAfter.Unix() <= 0 || p.NotAfter.Before(p.NotBefore):
+	case !p.NotBefore.IsZero() && p.NotBefore.Unix() < 0 || p.NotAfter.Unix() <= 0 || p.NotAfter.Before(p.NotBefore):
 		return fmt.Errorf("%w: time bounds %s to %s", ErrInvalid, p.NotBefore, p.NotAfter)
 	}
 	return nil
 }
 
 // Parse reads an unsigned envelope that Envelope wrote earlier, so that a worker can go on after a crash. Trailing
-// bytes, other encodings of the same transaction and signatures that are already there are refused.
+// bytes, other encodings of the same transaction, signatures that are already there and a transaction without an end are
+// refused.
 func Parse(passphrase protocol.Passphrase, envelope []byte) (*Unsigned, error) {
-	var env xdr.TransactionEnvelope
-	if err := env.UnmarshalBinary(envelope); err != nil {
+	env, err := protocol.DecodeEnvelope(envelope)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrInvalid, err)
 	}
 	if env.Type != xdr.EnvelopeTypeEnvelopeTypeTx || len(env.V1.Signatures) != 0 {
 		return nil, fmt.Errorf("%w: not an unsigned version 1 envelope", ErrInvalid)
 	}
-	u, err := fromTransaction(passphrase, env.V1.Tx)
-	if err != nil {
-		return nil, err
+	if bounds := env.V1.Tx.Cond.TimeBounds; bounds == nil || bounds.MaxTime == 0 || bounds.MaxTime > math.MaxInt64 {
+		return nil, fmt.Errorf("%w: the transaction has no end", ErrInvalid)
 	}
-	if again := u.Envelope(); string(again) != string(envelope) {
-		return nil, fmt.Errorf("%w: not the canonical encoding", ErrInvalid)
-	}
-	return u, nil
+	return fromTransaction(passphrase, env.V1.Tx)
 }
 
 func fromTransaction(passphrase protocol.Passphrase, tx xdr.Transaction) (*Unsigned, error) {
