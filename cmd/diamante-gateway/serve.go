@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/diamante/gateway/api/trail"
 	"github.com/diamante/gateway/api/web"
 	"github.com/diamante/gateway/cmd/internal/boot"
 )
@@ -34,6 +35,9 @@ func (g *gateway) run(ctx context.Context) error {
 	group.Go(func() error { return g.sequencer.Run(ctx) })
 	group.Go(func() error { return g.horizon.Run(ctx) })
 	group.Go(func() error { return g.anchor.Run(ctx) })
+	group.Go(func() error {
+		return trail.Run(ctx, g.db, func(err error) { g.log.Warn("old answers were not removed", "error", err) })
+	})
 	g.log.Info("serving", "public", g.cfg.Public.Listen, "partner", g.cfg.Partner.Listen, "staff", g.cfg.Staff.Listen)
 	return group.Wait()
 }

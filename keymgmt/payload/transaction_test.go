@@ -193,7 +193,7 @@ func TestTransactionsThatAreNotUnderstood(t *testing.T) {
 		"offer":        &txnbuild.ManageSellOffer{Selling: usd, Buying: txnbuild.NativeAsset{}, Amount: "1", Price: xdr.Price{N: 1, D: 1}},
 		"inflation":    &txnbuild.Inflation{}, "sponsorship": &txnbuild.BeginSponsoringFutureReserves{SponsoredID: other},
 		"claimable":   &txnbuild.CreateClaimableBalance{Amount: "1", Asset: usd, Destinations: []txnbuild.Claimant{txnbuild.NewClaimant(other, nil)}},
-		"allow trust": &txnbuild.AllowTrust{Trustor: other, Type: txnbuild.CreditAsset{Code: "USD", Issuer: source}, Authorize: true},
+		"allow trust": &txnbuild.AllowTrust{Trustor: other, Type: txnbuild.CreditAsset{Code: "USD", Issuer: source}, Authorize: true}, //lint:ignore SA1019 the operation is deprecated and must still be refused
 	} {
 		bodies[name], _ = base(t, 7, op)
 	}

@@ -60,23 +60,34 @@ func Load(path string, cfg Validator) error {
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	dec := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields()
-	if err := dec.Decode(cfg); err != nil {
-		var strict *toml.StrictMissingError
-		if errors.As(err, &strict) {
-			return fmt.Errorf("config: %s: unknown keys:\n%s", path, strict.String())
-		}
-		var syntax *toml.DecodeError
-		if errors.As(err, &syntax) {
-			row, _ := syntax.Position()
-			return fmt.Errorf("config: %s: line %d: %w", path, row, err)
-		}
+	if err := decode(raw, cfg); err != nil {
 		return fmt.Errorf("config: %s: %w", path, err)
 	}
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("config: %s: %w", path, err)
 	}
 	return nil
+}
+
+// decode reads TOML strictly. The decoder is known to panic on some input, such as a bare date where text is expected; a
+// configuration that does that is as wrong as any other.
+func decode(raw []byte, cfg any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot be read: %v", r)
+		}
+	}()
+	err = toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(cfg)
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		return fmt.Errorf("unknown keys:\n%s", strict.String())
+	}
+	var syntax *toml.DecodeError
+	if errors.As(err, &syntax) {
+		row, _ := syntax.Position()
+		return fmt.Errorf("line %d: %w", row, err)
+	}
+	return err
 }
 
 // Server makes an HTTP server with every limit set. Streaming handlers move their write deadline for

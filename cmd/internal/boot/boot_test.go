@@ -36,6 +36,7 @@ func TestLoad(t *testing.T) {
 		"unknown key": {"name = 'x'\nnmae = 'y'\n", "nmae"},
 		"invalid":     {"", "name is required"},
 		"syntax":      {"name = 'x'\nname\n", "line 2"},
+		"panics":      {"name = 2026-03-01\n", "config"},
 		"wrong type":  {"name = 7\n", "line 1"},
 		"too large":   {"name = 'x' #" + strings.Repeat("x", boot.MaxConfig), "larger than"},
 	}

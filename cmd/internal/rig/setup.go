@@ -24,8 +24,8 @@ import (
 
 // What a development network is called, and what it starts with.
 const (
-	Passphrase protocol.Passphrase = "Diamante Development Network ; 2026"
-	Supply                         = "100000000000.0000000"
+	Passphrase = protocol.Passphrase("Diamante Development Network ; 2026")
+	Supply     = "100000000000.0000000"
 )
 
 // AssetCode is the asset that a rig's anchor issues, and BankIBAN and BankBIC its account at the bank: the example that

@@ -19,7 +19,7 @@ import (
 // audit exports the log of the story's time, verifies the package as the auditor does, and shows that a package of
 // which one byte was changed does not verify.
 func (t *teller) audit(ctx context.Context, s *Step) error {
-	s.subject, s.action = "", "export.created"
+	s.subject, s.action = "", "export.requested"
 	body, err := json.Marshal(map[string]string{"from": t.start.Format(time.RFC3339),
 		"to": time.Now().UTC().Add(time.Minute).Format(time.RFC3339), "purpose": "the story"})
 	if err != nil {

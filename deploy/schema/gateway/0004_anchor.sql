@@ -57,10 +57,12 @@ CREATE TABLE anchor.statement (
     at      timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE anchor.entry (
-    iban      text NOT NULL,
-    ref       text NOT NULL,
-    statement text NOT NULL,
-    outcome   text NOT NULL,
+    iban       text NOT NULL,
+    ref        text NOT NULL,
+    statement  text NOT NULL,
+    payer      text NOT NULL, -- whom the money could be returned to: his account, his name, his bank
+    payer_name text NOT NULL,
+    payer_bic  text NOT NULL,
     PRIMARY KEY (iban, ref)
 );
 
@@ -152,7 +154,6 @@ GRANT UPDATE (ready) ON anchor.asset TO diamante_gateway;
 GRANT UPDATE (ledger) ON anchor.cursor TO diamante_gateway;
 GRANT UPDATE (units) ON anchor.supply TO diamante_gateway;
 GRANT UPDATE (state, amount, round, ledger_tx, external, message, updated, completed) ON anchor.transaction TO diamante_gateway;
-GRANT UPDATE (outcome) ON anchor.entry TO diamante_gateway;
 GRANT UPDATE (resolution) ON anchor.quarantine TO diamante_gateway;
 GRANT UPDATE (state, reason) ON anchor.incoming TO diamante_gateway;
 GRANT UPDATE (done) ON anchor.job TO diamante_gateway;

@@ -1,0 +1,74 @@
+package keymgmt_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/diamante/gateway/keymgmt"
+)
+
+func TestParseKeyID(t *testing.T) {
+	tests := map[string]bool{
+		"network/root": true, "anchor/usd/issuing": true, "a": true, "a-1/b": true, "a/b/c/d/e/f": true,
+		"": false, "/": false, "a/": false, "/a": false, "A/b": false, "a b": false, "a//b": false, "-a": false, "a/b/c/d/e/f/g": false,
+		"a/ü": false, "a\n": false, strings.Repeat("a", keymgmt.MaxKeyID): true, strings.Repeat("a", keymgmt.MaxKeyID+1): false,
+	}
+	for s, ok := range tests {
+		id, err := keymgmt.ParseKeyID(s)
+		if (err == nil) != ok || ok && id.String() != s {
+			t.Errorf("%.20q: %v, %v", s, id, err)
+		}
+		if err != nil && !errors.Is(err, keymgmt.ErrMalformed) {
+			t.Errorf("%q: %v is not ErrMalformed", s, err)
+		}
+	}
+}
+
+func TestRequestValidate(t *testing.T) {
+	id, err := keymgmt.ParseKeyID("a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := keymgmt.Request{Key: id, Kind: keymgmt.KindTransaction, Body: []byte{1}, Ref: "tx/1"}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(r *keymgmt.Request){
+		"no key":       func(r *keymgmt.Request) { r.Key = keymgmt.KeyID{} },
+		"no kind":      func(r *keymgmt.Request) { r.Kind = 0 },
+		"unknown kind": func(r *keymgmt.Request) { r.Kind = 99 },
+		"no body":      func(r *keymgmt.Request) { r.Body = nil },
+		"large body":   func(r *keymgmt.Request) { r.Body = make([]byte, keymgmt.MaxBody+1) },
+		"no ref":       func(r *keymgmt.Request) { r.Ref = "" },
+		"long ref":     func(r *keymgmt.Request) { r.Ref = strings.Repeat("x", keymgmt.MaxRef+1) },
+		"blank ref":    func(r *keymgmt.Request) { r.Ref = "a b" },
+		"line in ref":  func(r *keymgmt.Request) { r.Ref = "a\nb" },
+	} {
+		r := good
+		change(&r)
+		if err := r.Validate(); !errors.Is(err, keymgmt.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKindText(t *testing.T) {
+	for k := keymgmt.KindTransaction; k <= keymgmt.KindJWT; k++ {
+		b, err := k.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again keymgmt.Kind
+		if err := again.UnmarshalText(b); err != nil || again != k {
+			t.Errorf("%s came back as %s, %v", b, again, err)
+		}
+	}
+	var k keymgmt.Kind
+	if _, err := k.MarshalText(); err == nil {
+		t.Error("no kind has a name")
+	}
+	if err := k.UnmarshalText([]byte("hash")); err == nil {
+		t.Error("a bare hash is a kind")
+	}
+}
