@@ -113,6 +113,9 @@ func (s *Service) Deposit(ctx context.Context, r DepositRequest) (Transaction, e
 
 // create stores a new transaction, or finds the one that was made for the same key.
 func (s *Service) create(ctx context.Context, t row) (Transaction, error) {
+	if t.account.IsZero() {
+		return Transaction{}, fmt.Errorf("%w: no account", ErrNotEnrolled)
+	}
 	actor := audit.Actor{Kind: "customer", Name: t.account.String()}
 	err := audit.Do(ctx, s.DB, actor, func(ctx context.Context, tx *audit.Tx) error {
 		if err := s.customer(ctx, tx, t.account); err != nil {
@@ -265,6 +268,11 @@ func (s *Service) notIssued(ctx context.Context, tx *audit.Tx, ref, result strin
 	if err != nil {
 		return err
 	}
-	return s.quarantine(ctx, tx, heldEntry{statement: "ledger", reason: "not-issued", detail: result, reference: *t.reference, asset: a.Code,
-		amount: amount, deposit: t.ID})
+	held := heldEntry{statement: "ledger", reason: "not-issued", detail: result, reference: t.external, asset: a.Code, amount: amount, deposit: t.ID}
+	err = tx.QueryRow(ctx, `SELECT payer, payer_name, payer_bic FROM anchor.entry WHERE iban = $1 AND ref = $2`, a.Bank.Account.String(), t.external).
+		Scan(&held.payer, &held.payerName, &held.payerBIC)
+	if err := missing(err, "entry"); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return s.quarantine(ctx, tx, held)
 }

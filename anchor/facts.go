@@ -219,3 +219,19 @@ func (s *Service) readChange(f *facts, c xdr.LedgerEntryChange) error {
 	}
 	return nil
 }
+
+// concern reports whether the ledger has anything for us but the ends of our own transactions. A payment among customers
+// has not: it changes lines, and nothing else.
+func (f facts) concern() bool {
+	for _, l := range f.lines {
+		if !l.authorised {
+			return true
+		}
+	}
+	for _, by := range f.supply {
+		if by.Sign() != 0 {
+			return true
+		}
+	}
+	return len(f.payments) > 0 || len(f.defects) > 0
+}

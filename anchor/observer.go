@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stellar/go-stellar-sdk/xdr"
@@ -36,7 +35,7 @@ func (s *Service) observe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if f.seq > stored+keepEvery || s.concerns(f) || s.overdue(ctx, f.closed) {
+		if f.seq > stored+keepEvery || f.concern() || s.awaits(ctx, f) {
 			if err := s.carryOut(ctx, f); err != nil {
 				return fmt.Errorf("anchor: ledger %d: %w", f.seq, err)
 			}
@@ -57,16 +56,17 @@ func cursor(ctx context.Context, r audit.Reader) (uint32, error) {
 	return uint32(at), nil
 }
 
-// concerns reports whether a ledger could have anything for us. When in doubt it has.
-func (s *Service) concerns(f facts) bool {
-	return len(f.results) > 0 || len(f.defects) > 0
-}
-
-// overdue reports whether a transaction of ours has outlived its time bounds. Not knowing counts as yes.
-func (s *Service) overdue(ctx context.Context, closed time.Time) bool {
-	var n int
-	err := s.DB.Reader().QueryRow(ctx, `SELECT count(*) FROM anchor.ledger_tx WHERE state IN ('built', 'signed') AND not_after < $1`, closed).Scan(&n)
-	return err != nil || n > 0
+// awaits reports whether a ledger ends one of our transactions: it holds it, or closed after its time. A transaction is
+// stored before anybody can sign it, so none of a closed ledger can be missing here. Not knowing counts as yes.
+func (s *Service) awaits(ctx context.Context, f facts) bool {
+	hashes := make([]string, 0, len(f.results))
+	for hash := range f.results {
+		hashes = append(hashes, hash.String())
+	}
+	var ends bool
+	err := s.DB.Reader().QueryRow(ctx, `SELECT EXISTS (SELECT FROM anchor.ledger_tx WHERE state IN ('built', 'signed') AND (not_after < $1 OR hash = ANY($2)))`,
+		f.closed, hashes).Scan(&ends)
+	return err != nil || ends
 }
 
 // carryOut does everything that a ledger says, and moves the cursor, in one transaction.
@@ -265,12 +265,15 @@ func (s *Service) look(ctx context.Context, tx *audit.Tx, l line) error {
 		return nil
 	}
 	if l.holder != l.asset.Distribution {
-		_, err := compliance.CustomerByAccount(ctx, tx, l.holder)
+		c, err := compliance.CustomerByAccount(ctx, tx, l.holder)
 		if errors.Is(err, compliance.ErrUnknownCustomer) {
 			return nil // whoever is not enrolled waits until he is
 		}
 		if err != nil {
 			return err
+		}
+		if c.Status != compliance.StatusActive {
+			return nil
 		}
 	}
 	return reopenJob(ctx, tx, jobAuthorise, l.asset.Code+"/"+l.holder.String())

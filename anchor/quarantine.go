@@ -101,7 +101,7 @@ func (s *Service) ResolveQuarantine(ctx context.Context, who audit.Actor, r Reso
 		}
 		switch r.Action {
 		case "match":
-			err = s.matchHeld(ctx, tx, r, asset, units)
+			err = s.matchHeld(ctx, tx, r, h, units)
 		case "return":
 			err = s.returnHeld(ctx, tx, r, units)
 		case "dismiss":
@@ -126,15 +126,15 @@ func (s *Service) ResolveQuarantine(ctx context.Context, who audit.Actor, r Reso
 }
 
 // matchHeld gives an entry's money to a deposit.
-func (s *Service) matchHeld(ctx context.Context, tx *audit.Tx, r Resolution, asset string, units *string) error {
+func (s *Service) matchHeld(ctx context.Context, tx *audit.Tx, r Resolution, h Held, units *string) error {
 	if units == nil {
 		return fmt.Errorf("%w: there is no money of ours in it", ErrInvalid)
 	}
-	t, err := findRow(ctx, tx, `id = $1 AND kind = 'deposit' AND asset = $2`, r.Transaction, asset)
+	t, err := findRow(ctx, tx, `id = $1 AND kind = 'deposit' AND asset = $2`, r.Transaction, h.Currency)
 	if err != nil {
 		return err
 	}
-	a, err := s.configOf(asset)
+	a, err := s.configOf(t.asset)
 	if err != nil {
 		return err
 	}
@@ -142,6 +142,7 @@ func (s *Service) matchHeld(ctx context.Context, tx *audit.Tx, r Resolution, ass
 	if err != nil {
 		return err
 	}
+	t.external = h.Reference // the bank's reference of the entry
 	refused, err := s.received(ctx, tx, &t, amount)
 	if err != nil {
 		return err

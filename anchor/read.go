@@ -98,6 +98,11 @@ func (s *Service) views(rows []row, err error) ([]Transaction, error) {
 // Enrol makes an account a customer of a partner: it is created on the ledger if it is not there, and its line to our
 // credit is authorised when it opens one. The same enrolment again changes nothing. Errors: ErrInvalid, ErrConflict.
 func (s *Service) Enrol(ctx context.Context, who audit.Actor, e Enrolment) (Customer, error) {
+	for _, a := range s.cfg.Assets {
+		if e.Account == a.Issuing || e.Account == a.Distribution || e.Account == s.cfg.Funding.Root {
+			return Customer{}, fmt.Errorf("%w: the account is the anchor's own", ErrInvalid)
+		}
+	}
 	var c compliance.Customer
 	err := audit.Do(ctx, s.DB, who, func(ctx context.Context, tx *audit.Tx) (err error) {
 		var isNew bool

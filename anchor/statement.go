@@ -134,8 +134,8 @@ func (s *Service) placeEntry(ctx context.Context, tx *audit.Tx, a AssetConfig, e
 		return "malformed", nil
 	}
 	account := a.Bank.Account.String()
-	tag, err := tx.Exec(ctx, `INSERT INTO anchor.entry (iban, ref, statement, outcome) VALUES ($1, $2, $3, 'taken') ON CONFLICT DO NOTHING`,
-		account, clean(e.Ref), clean(held.statement))
+	tag, err := tx.Exec(ctx, `INSERT INTO anchor.entry (iban, ref, statement, payer, payer_name, payer_bic) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT DO NOTHING`, account, clean(e.Ref), clean(held.statement), clean(held.payer), clean(held.payerName), clean(held.payerBIC))
 	if err != nil {
 		return "", fmt.Errorf("anchor: entry %s: %w", e.Ref, err)
 	}

@@ -43,6 +43,9 @@ func (s *Service) Withdraw(ctx context.Context, r WithdrawRequest) (Transaction,
 	if err != nil {
 		return Transaction{}, fmt.Errorf("%w: dest is not an IBAN", ErrInvalid)
 	}
+	if iban == a.Bank.Account.IBAN {
+		return Transaction{}, fmt.Errorf("%w: dest is the anchor's own account", ErrInvalid)
+	}
 	name := strings.TrimSpace(r.DestExtra)
 	if name == "" || len(name) > maxName {
 		return Transaction{}, fmt.Errorf("%w: dest_extra must be the name of who has the account, at most %d bytes", ErrInvalid, maxName)
@@ -96,6 +99,16 @@ func (s *Service) paid(ctx context.Context, tx *audit.Tx, p payment) (refused st
 	}
 	if _, err := a.cents(amount); err != nil {
 		return "not-whole-cents", nil
+	}
+	// Somebody else may pay for a customer's withdrawal, if he is one too. The gate asks about the customer alone.
+	payer, err := compliance.CustomerByAccount(ctx, tx, p.from)
+	switch {
+	case errors.Is(err, compliance.ErrUnknownCustomer):
+		return "payer-not-enrolled", nil
+	case err != nil:
+		return "", err
+	case payer.Status != compliance.StatusActive:
+		return "payer-" + payer.Status.String(), nil
 	}
 	movement := compliance.Movement{Ref: withdrawalRef(t.ID, p), Kind: compliance.Withdrawal, Subject: t.account, Amount: amount}
 	clearance, err := s.Gate.Check(ctx, tx, movement)
