@@ -19,8 +19,9 @@ type closing struct {
 	digest  digest // of the state as it will be
 }
 
-// Close applies the transaction set of a decided value and makes the result durable before it returns. A set or value
-// that cannot follow the last ledger is ErrSet, and nothing has happened. After any other error the ledger closes no
+// Close applies the transaction set of a decided value and makes the result durable before it returns. Whoever decided
+// has asked CheckValid of every transaction in the set: here a bad one costs its source a fee, and the signatures of a fee
+// bump are not looked at again, as in the deployed protocol. A set or value that cannot follow the last ledger is ErrSet, and nothing has happened. After any other error the ledger closes no
 // more: after ErrInvariant the store is as it was, after an error of the store nothing is known of what is on disk, and a
 // new process may look. What is returned shares memory with the state: whoever wants to change it must copy it.
 func (l *Ledger) Close(set xdr.GeneralizedTransactionSet, value xdr.StellarValue) (xdr.LedgerCloseMeta, error) {

@@ -68,6 +68,10 @@ func (g Genesis) Validate() error {
 	return nil
 }
 
+// memTable is how much the store gathers in memory before it writes a table. The batch of a full ledger is a few
+// megabytes; a table for each of them would be rewritten again and again.
+const memTable = 64 << 20
+
 // Ledger is the state. Its methods may be called from any goroutine, Close and Shutdown from one only.
 type Ledger struct {
 	genesis  Genesis
@@ -91,7 +95,7 @@ func OpenFS(fs vfs.FS, dir string, g Genesis) (_ *Ledger, err error) {
 		return nil, err
 	}
 	g.CloseTime = g.CloseTime.UTC() // the same instant is the same genesis
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Logger: quiet{}})
+	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Logger: quiet{}, MemTableSize: memTable})
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", dir, err)
 	}

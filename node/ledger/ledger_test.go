@@ -223,6 +223,9 @@ func TestSetsThatDoNotFit(t *testing.T) {
 		"an upgrade of the protocol": func(_ *xdr.GeneralizedTransactionSet, v *xdr.StellarValue) {
 			v.Upgrades = []xdr.UpgradeType{upgrade(xdr.LedgerUpgrade{Type: xdr.LedgerUpgradeTypeLedgerUpgradeVersion, NewLedgerVersion: &fee})}
 		},
+		"an upgrade with something behind it": func(_ *xdr.GeneralizedTransactionSet, v *xdr.StellarValue) {
+			v.Upgrades = []xdr.UpgradeType{append(upgrade(xdr.LedgerUpgrade{Type: xdr.LedgerUpgradeTypeLedgerUpgradeBaseFee, NewBaseFee: &fee}), 0, 0, 0, 0)}
+		},
 		"the same upgrade twice": func(_ *xdr.GeneralizedTransactionSet, v *xdr.StellarValue) {
 			u := upgrade(xdr.LedgerUpgrade{Type: xdr.LedgerUpgradeTypeLedgerUpgradeBaseFee, NewBaseFee: &fee})
 			v.Upgrades = []xdr.UpgradeType{u, u}

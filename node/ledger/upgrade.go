@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
@@ -14,6 +15,9 @@ func readUpgrades(value xdr.StellarValue) ([]xdr.LedgerUpgrade, error) {
 		var u xdr.LedgerUpgrade
 		if err := u.UnmarshalBinary(raw); err != nil {
 			return nil, fmt.Errorf("%w: upgrade: %v", ErrSet, err)
+		}
+		if again, err := u.MarshalBinary(); err != nil || !bytes.Equal(again, raw) {
+			return nil, fmt.Errorf("%w: upgrade %x is not in its canonical encoding", ErrSet, raw)
 		}
 		if n := len(upgrades); n > 0 && upgrades[n-1].Type >= u.Type {
 			return nil, fmt.Errorf("%w: upgrades are not in order", ErrSet)
