@@ -98,7 +98,7 @@ func process(delta *apply.Delta, txs []setTx, c apply.Context) ([]xdr.Transactio
 	for i, tx := range txs {
 		layer := apply.NewDelta(delta, c.Seq)
 		out := apply.Apply(layer, tx.Tx, c, fees[i])
-		if err := checkTransaction(delta, layer, tx.Tx, out.Result, c.Seq); err != nil {
+		if err := checkTransaction(delta, layer, tx.Tx, out, c.Seq); err != nil {
 			return nil, 0, fmt.Errorf("transaction %s: %w", tx.Hash, err)
 		}
 		layer.Merge()

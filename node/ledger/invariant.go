@@ -68,7 +68,7 @@ func checkSupply(s *state, delta *apply.Delta, next xdr.LedgerHeader) error {
 
 // checkTransaction checks what a transaction is about to change: DIAM is neither made nor lost, credit is made and ended
 // by its issuer only, every entry is one that could exist, and accounts count what they own.
-func checkTransaction(below apply.State, layer *apply.Delta, tx apply.Tx, r xdr.TransactionResult, seq uint32) error {
+func checkTransaction(below apply.State, layer *apply.Delta, tx apply.Tx, out apply.Outcome, seq uint32) error {
 	native, held, owned := int64(0), map[credit]int64{}, map[string]int{}
 	for _, key := range layer.Keys() {
 		before, after := below.Get(key), layer.Get(key)
@@ -91,14 +91,17 @@ func checkTransaction(below apply.State, layer *apply.Delta, tx apply.Tx, r xdr.
 		if after == nil {
 			continue
 		}
-		if err := validEntry(before, after, seq); err != nil {
+		if err := validEntry(after, seq); err != nil {
 			return err
 		}
 	}
 	if native != 0 {
 		return fmt.Errorf("accounts change by %d stroops of DIAM", native)
 	}
-	if err := checkCredit(held, issuedBy(tx, r)); err != nil {
+	if err := checkCredit(held, issuedBy(tx, out.Result)); err != nil {
+		return err
+	}
+	if err := checkClawback(out.Operations); err != nil {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(owned)) {
@@ -162,8 +165,26 @@ func issuedBy(tx apply.Tx, r xdr.TransactionResult) map[credit]int64 {
 	return issued
 }
 
-// validEntry checks an entry by itself, and against what it was before.
-func validEntry(before, e *xdr.LedgerEntry, seq uint32) error {
+// checkClawback checks that no line became subject to clawback but by being opened. It looks at each operation: one may
+// close a line, and the next open it again.
+func checkClawback(operations []xdr.OperationMeta) error {
+	const clawback = xdr.Uint32(xdr.TrustLineFlagsTrustlineClawbackEnabledFlag)
+	for _, op := range operations {
+		for i, c := range op.Changes {
+			if c.Updated == nil || c.Updated.Data.TrustLine == nil {
+				continue
+			}
+			is, was := c.Updated.Data.TrustLine, op.Changes[i-1].State.Data.TrustLine
+			if is.Flags&^was.Flags&clawback != 0 {
+				return fmt.Errorf("line of %s became subject to clawback", is.AccountId.Address())
+			}
+		}
+	}
+	return nil
+}
+
+// validEntry checks an entry by itself.
+func validEntry(e *xdr.LedgerEntry, seq uint32) error {
 	if uint32(e.LastModifiedLedgerSeq) != seq {
 		return fmt.Errorf("an entry changed in ledger %d says that it was %d", seq, e.LastModifiedLedgerSeq)
 	}
@@ -171,11 +192,7 @@ func validEntry(before, e *xdr.LedgerEntry, seq uint32) error {
 	case xdr.LedgerEntryTypeAccount:
 		return validAccount(e.Data.Account)
 	case xdr.LedgerEntryTypeTrustline:
-		var was *xdr.TrustLineEntry
-		if before != nil {
-			was = before.Data.TrustLine
-		}
-		return validLine(was, e.Data.TrustLine)
+		return validLine(e.Data.TrustLine)
 	case xdr.LedgerEntryTypeData:
 		if d := e.Data.Data; len(d.DataName) == 0 {
 			return fmt.Errorf("a data entry of %s has no name", d.AccountId.Address())
@@ -204,15 +221,12 @@ func validAccount(a *xdr.AccountEntry) error {
 	return nil
 }
 
-func validLine(was, t *xdr.TrustLineEntry) error {
+func validLine(t *xdr.TrustLineEntry) error {
 	l, flags := t.Liabilities(), xdr.TrustLineFlags(t.Flags)
 	const auths = xdr.TrustLineFlagsAuthorizedFlag | xdr.TrustLineFlagsAuthorizedToMaintainLiabilitiesFlag
-	switch {
-	case t.Asset.Type == xdr.AssetTypeAssetTypeNative, t.Balance < 0, t.Limit <= 0, t.Balance > t.Limit, l.Selling > t.Balance,
-		l.Buying > t.Limit-t.Balance, flags&auths == auths, flags&^xdr.TrustLineFlags(xdr.MaskTrustlineFlagsV17) != 0:
+	if t.Asset.Type == xdr.AssetTypeAssetTypeNative || t.Balance < 0 || t.Limit <= 0 || t.Balance > t.Limit || l.Selling > t.Balance ||
+		l.Buying > t.Limit-t.Balance || flags&auths == auths || flags&^xdr.TrustLineFlags(xdr.MaskTrustlineFlagsV17) != 0 {
 		return fmt.Errorf("line of %s has balance %d, limit %d, liabilities %d and %d, flags %d", t.AccountId.Address(), t.Balance, t.Limit, l.Buying, l.Selling, flags)
-	case was != nil && flags&^xdr.TrustLineFlags(was.Flags)&xdr.TrustLineFlagsTrustlineClawbackEnabledFlag != 0:
-		return fmt.Errorf("line of %s became subject to clawback", t.AccountId.Address())
 	}
 	return nil
 }

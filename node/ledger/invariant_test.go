@@ -28,7 +28,7 @@ func TestInvariants(t *testing.T) {
 	line := apply.TrustlineKey(wallets[1].ID.XDR(), asset.XDR())
 	data := apply.DataKey(wallets[1].ID.XDR(), "n")
 	key := wallets[0].ID.XDR().Ed25519
-	failed := xdr.TransactionResult{Result: xdr.TransactionResultResult{Code: xdr.TransactionResultCodeTxFailed}}
+	failed := apply.Outcome{Result: xdr.TransactionResult{Result: xdr.TransactionResultResult{Code: xdr.TransactionResultCodeTxFailed}}}
 	for what, c := range map[string]struct {
 		key    string
 		change func(e *xdr.LedgerEntry)
@@ -50,7 +50,6 @@ func TestInvariants(t *testing.T) {
 		"a negative line":     {line, func(e *xdr.LedgerEntry) { e.Data.TrustLine.Balance = -1 }, "balance -1"},
 		"over the limit":      {line, func(e *xdr.LedgerEntry) { e.Data.TrustLine.Limit = 1; e.Data.TrustLine.Balance = 2 }, "limit 1"},
 		"both authorisations": {line, func(e *xdr.LedgerEntry) { e.Data.TrustLine.Flags = 3 }, "flags 3"},
-		"clawback imposed":    {line, func(e *xdr.LedgerEntry) { e.Data.TrustLine.Flags |= 4 }, "subject to clawback"},
 		"no name":             {data, func(e *xdr.LedgerEntry) { e.Data.Data.DataName = "" }, "has no name"},
 		"another ledger":      {data, func(e *xdr.LedgerEntry) { e.LastModifiedLedgerSeq = 2 }, "says that it was 2"},
 	} {
@@ -71,9 +70,30 @@ func TestInvariants(t *testing.T) {
 	}
 	// The issuer's payment, said to be successful, explains 5 more, and so nothing at all is wrong.
 	nothing := apply.NewDelta(n.l.state, 4)
-	succeeded := xdr.TransactionResult{Result: xdr.TransactionResultResult{Code: xdr.TransactionResultCodeTxSuccess}}
+	succeeded := apply.Outcome{Result: xdr.TransactionResult{Result: xdr.TransactionResultResult{Code: xdr.TransactionResultCodeTxSuccess}}}
 	if err := checkTransaction(n.l.state, nothing, tx, succeeded, 4); err == nil || !strings.Contains(err.Error(), "-50000000 stroops") {
 		t.Errorf("issued to nobody: %v", err)
+	}
+}
+
+func TestClawbackImposed(t *testing.T) {
+	n := newNetwork(t)
+	wallets := n.fund(2)
+	asset, limit := usd(t, wallets[0]), nodetest.Amount(t, "100")
+	n.succeed(n.sign(wallets[1], txbuild.ChangeTrust{Asset: asset, Limit: limit}))
+	n.succeed(n.sign(wallets[0], txbuild.SetOptions{SetFlags: xdr.AccountFlagsAuthRevocableFlag | xdr.AccountFlagsAuthClawbackEnabledFlag}))
+	was := n.l.state.Get(apply.TrustlineKey(wallets[1].ID.XDR(), asset.XDR()))
+	is := copied(t, *was)
+	is.Data.TrustLine.Flags |= 4
+	operations := []xdr.OperationMeta{{Changes: xdr.LedgerEntryChanges{{Type: xdr.LedgerEntryChangeTypeLedgerEntryState, State: was},
+		{Type: xdr.LedgerEntryChangeTypeLedgerEntryUpdated, Updated: &is}}}}
+	if err := checkClawback(operations); err == nil || !strings.Contains(err.Error(), wallets[1].ID.String()) {
+		t.Errorf("a line that became subject to clawback: %v", err)
+	}
+	// Closed and opened again in one transaction it is another line.
+	n.succeed(n.sign(wallets[1], txbuild.ChangeTrust{Asset: asset}, txbuild.ChangeTrust{Asset: asset, Limit: limit}))
+	if line, _ := n.account(wallets[1].ID).Trustline(asset); line.Flags&xdr.TrustLineFlagsTrustlineClawbackEnabledFlag == 0 {
+		t.Errorf("flags %d", line.Flags)
 	}
 }
 

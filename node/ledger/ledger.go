@@ -12,6 +12,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"sync"
 	"time"
 
@@ -72,6 +73,12 @@ func (g Genesis) Validate() error {
 // megabytes; a table for each of them would be rewritten again and again.
 const memTable = 64 << 20
 
+// The store is a folder in the ledger's own; while it is made it has another name.
+const (
+	storeName  = "store"
+	unfinished = ".new"
+)
+
 // Ledger is the state. Its methods may be called from any goroutine, Close and Shutdown from one only.
 type Ledger struct {
 	genesis  Genesis
@@ -90,29 +97,62 @@ type Ledger struct {
 func Open(dir string, g Genesis) (*Ledger, error) { return OpenFS(vfs.Default, dir, g) }
 
 // OpenFS is Open on a given file system: tests crash it.
-func OpenFS(fs vfs.FS, dir string, g Genesis) (_ *Ledger, err error) {
+func OpenFS(fs vfs.FS, dir string, g Genesis) (*Ledger, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
 	g.CloseTime = g.CloseTime.UTC() // the same instant is the same genesis
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Logger: quiet{}, MemTableSize: memTable})
+	path := fs.PathJoin(dir, storeName)
+	_, err := fs.Stat(path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		err = create(fs, dir, g)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w", dir, err)
 	}
-	l := &Ledger{genesis: g, db: db, verifier: newVerifier(), state: newState()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
-	fresh, err := l.checkGenesis()
+	l, err := openStore(fs, path, g)
 	if err != nil {
 		return nil, err
 	}
-	if fresh {
-		return l, l.begin()
+	if err = l.checkGenesis(); err == nil {
+		err = l.load()
 	}
-	return l, l.load()
+	if err != nil {
+		return nil, errors.Join(err, l.db.Close())
+	}
+	return l, nil
+}
+
+// create makes the store with ledger 1. It is made under another name and gets its own when it is whole, so that a crash
+// leaves no half of one.
+func create(fs vfs.FS, dir string, g Genesis) error {
+	path := fs.PathJoin(dir, storeName)
+	if err := fs.RemoveAll(path + unfinished); err != nil {
+		return err
+	}
+	l, err := openStore(fs, path+unfinished, g)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.begin(), l.db.Close()); err != nil {
+		return err
+	}
+	if err := fs.Rename(path+unfinished, path); err != nil {
+		return err
+	}
+	folder, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+func openStore(fs vfs.FS, path string, g Genesis) (*Ledger, error) {
+	db, err := pebble.Open(path, &pebble.Options{FS: fs, Logger: quiet{}, MemTableSize: memTable})
+	if err != nil {
+		return nil, fmt.Errorf("ledger: open %s: %w", path, err)
+	}
+	return &Ledger{genesis: g, db: db, verifier: newVerifier(), state: newState()}, nil
 }
 
 // Shutdown closes the store. Nothing may be called afterwards.

@@ -66,23 +66,23 @@ func seqKey(prefix byte, seq uint32) []byte {
 
 func entryKey(key []byte) []byte { return append([]byte{prefixEntry}, key...) }
 
-// checkGenesis compares the stored genesis with ours and reports whether the store is new.
-func (l *Ledger) checkGenesis() (fresh bool, err error) {
+// checkGenesis compares the stored genesis with ours.
+func (l *Ledger) checkGenesis() error {
 	ours, err := json.Marshal(l.genesis)
 	if err != nil {
-		return false, fmt.Errorf("ledger: genesis: %w", err)
+		return fmt.Errorf("ledger: genesis: %w", err)
 	}
 	stored, err := l.get(keyGenesis)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return true, nil
+		return fmt.Errorf("%w: no genesis", ErrCorrupt)
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	if !bytes.Equal(stored, ours) {
-		return false, fmt.Errorf("%w: it began with %s, this one is %s", ErrGenesis, stored, ours)
+		return fmt.Errorf("%w: it began with %s, this one is %s", ErrGenesis, stored, ours)
 	}
-	return false, nil
+	return nil
 }
 
 func (l *Ledger) get(key []byte) ([]byte, error) {

@@ -150,6 +150,11 @@ func TestTamperedStore(t *testing.T) {
 		"the hash of the last ledger": func(n *network, _ []nodetest.Wallet, db *pebble.DB) {
 			set(t, db, keyLast, append([]byte{0, 0, 0, 5}, make([]byte, 32)...))
 		},
+		"no genesis": func(_ *network, _ []nodetest.Wallet, db *pebble.DB) {
+			if err := db.Delete(keyGenesis, pebble.Sync); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"no last ledger":   func(_ *network, _ []nodetest.Wallet, db *pebble.DB) { set(t, db, keyLast, nil) },
 		"last ledger zero": func(_ *network, _ []nodetest.Wallet, db *pebble.DB) { set(t, db, keyLast, make([]byte, 36)) },
 	} {
