@@ -158,6 +158,8 @@ type Parts struct {
 	ParseStatement func(file []byte) ([]rails.Statement, error)
 	WritePayout    func(p rails.Payout) ([]byte, error)
 	Log            *slog.Logger
+	// Now is the clock for time bounds and dates; nil means the machine's.
+	Now func() time.Time
 	// Failpoint is called before and after each step at which a crash could matter, with its name; nil in production.
 	Failpoint func(name string)
 }
@@ -189,6 +191,9 @@ func New(cfg Config, parts Parts) (*Service, error) {
 	if parts.DB == nil || parts.Custody == nil || parts.Gate == nil || parts.Signer == nil || parts.Network == nil ||
 		parts.ParseStatement == nil || parts.WritePayout == nil || parts.Log == nil {
 		return nil, errors.New("anchor: a part is missing")
+	}
+	if parts.Now == nil {
+		parts.Now = time.Now
 	}
 	if parts.Failpoint == nil {
 		parts.Failpoint = func(string) {}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/diamante/gateway/anchor"
 	"github.com/diamante/gateway/custody/book"
@@ -22,8 +23,9 @@ import (
 type killer struct {
 	mu    sync.Mutex
 	seen  map[string]int
-	armed string // name of the failpoint, "*" for any
-	after int    // hits to let pass
+	armed string     // name of the failpoint, "*" for any
+	after int        // hits to let pass
+	again func() int // how many to let pass before the next kill; nil: one kill
 	kills int
 	kill  func()
 }
@@ -40,7 +42,9 @@ func (k *killer) hit(name string) {
 		k.mu.Unlock()
 		return
 	}
-	k.armed = ""
+	if k.armed = ""; k.again != nil {
+		k.armed, k.after = "*", k.again()
+	}
 	k.kills++
 	k.kill()
 	k.mu.Unlock()
@@ -52,6 +56,15 @@ func (k *killer) arm(name string, after int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.armed, k.after = name, after
+}
+
+// forget returns how often each failpoint was passed, and starts counting anew.
+func (k *killer) forget() map[string]int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	seen := k.seen
+	k.seen = map[string]int{}
+	return seen
 }
 
 func (k *killer) killed() int {
@@ -161,9 +174,10 @@ func TestCrashEverywhere(t *testing.T) {
 	m.ready()
 	alice := m.customer("alice")
 	rounds := 1
-	clear(m.k.seen)
+	m.k.forget()
 	m.round(alice, rounds)
-	names := slices.Sorted(maps.Keys(m.k.seen))
+	seen := m.k.forget()
+	names := slices.Sorted(maps.Keys(seen))
 	for _, step := range []string{"store", "sign", "submit", "observe", "post"} {
 		for _, when := range []string{".before", ".after"} {
 			if !slices.Contains(names, step+when) {
@@ -172,7 +186,7 @@ func TestCrashEverywhere(t *testing.T) {
 		}
 	}
 	for _, name := range names {
-		for after := range min(m.k.seen[name], 4) {
+		for after := range min(seen[name], 4) {
 			rounds++
 			kills := m.k.killed()
 			m.k.arm(name, after)
@@ -185,20 +199,25 @@ func TestCrashEverywhere(t *testing.T) {
 	t.Logf("%d kills in %d rounds at %v", m.k.killed(), rounds, names)
 }
 
-// TestCrashAtRandom kills the anchor at random moments.
+// kills is how often TestCrashAtRandom kills.
+const kills = 200
+
+// TestCrashAtRandom kills the anchor at random moments, time and again.
 func TestCrashAtRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	m := newMortal(t)
+	m.k.again = func() int { return random.IntN(12) } // called by one goroutine at a time
 	m.k.arm("*", random.IntN(6))
 	m.ready()
 	alice := m.customer("alice")
-	for n := 1; n <= 20; n++ {
-		m.k.arm("*", random.IntN(24))
-		m.round(alice, n)
+	rounds := 0
+	for m.k.killed() < kills {
+		rounds++
+		m.round(alice, rounds)
 	}
-	t.Logf("%d kills", m.k.killed())
+	t.Logf("%d kills in %d rounds", m.k.killed(), rounds)
 }
 
 // TestLostAnswers: the network takes what it is given and the answer is lost.
@@ -250,6 +269,7 @@ func TestDenied(t *testing.T) {
 	f.sound()
 	// A person gives it another try when the policy allows it again.
 	f.sig.behave(nil)
+	f.net.close(time.Second) // in the same second it would be the very same transaction, which is refused already
 	if _, err := f.svc.ResolveQuarantine(f.ctx, staffActor, anchor.Resolution{ID: held[0].ID, Action: "match", Transaction: d.ID, Note: "policy raised"}); err != nil {
 		t.Fatal(err)
 	}

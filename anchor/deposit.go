@@ -11,7 +11,6 @@ import (
 	"github.com/diamante/gateway/anchor/flow"
 	"github.com/diamante/gateway/compliance"
 	"github.com/diamante/gateway/compliance/audit"
-	"github.com/diamante/gateway/custody/book"
 	"github.com/diamante/gateway/custody/money"
 	"github.com/diamante/gateway/node/protocol"
 )
@@ -154,7 +153,8 @@ func (s *Service) received(ctx context.Context, tx *audit.Tx, t *row, amount mon
 	if err != nil {
 		return "", err
 	}
-	if _, _, err := flow.Step(flow.Deposit, t.state, flow.Received); err != nil {
+	next, effects, err := flow.Step(flow.Deposit, t.state, flow.Received)
+	if err != nil {
 		return "deposit-closed", nil
 	}
 	if t.state == flow.OnHold {
@@ -176,27 +176,20 @@ func (s *Service) received(ctx context.Context, tx *audit.Tx, t *row, amount mon
 	if err != nil {
 		return "", err
 	}
-	transfer := book.Transfer{ID: book.TransferID(movement.Ref), Debit: a.suspense(), Credit: a.issued(), Amount: amount, Ref: movement.Ref}
-	if _, err := s.Custody.Hold(ctx, tx, clearance, transfer); err != nil {
-		return "", err
-	}
-	t.state, _, err = flow.Step(flow.Deposit, t.state, flow.Received)
-	if err != nil {
+	if err := s.perform(ctx, tx, effects, step{ref: movement.Ref, id: t.ID, asset: a, amount: amount, clearance: clearance}); err != nil {
 		return "", err
 	}
 	units := amount.Numeric()
-	t.amount, t.message = &units, ""
+	t.state, t.amount, t.message = next, &units, ""
 	if err := updateRow(ctx, tx, *t); err != nil {
-		return "", err
-	}
-	if err := openJob(ctx, tx, jobIssue, depositRef(t)); err != nil {
 		return "", err
 	}
 	_, err = tx.Record(ctx, audit.Event{Action: "deposit.received", Subject: t.ID, Data: map[string]any{"amount": amount.String(), "transfer": movement.Ref}})
 	return "", err
 }
 
-// hold puts a deposit on hold. The reason goes to the quarantine with the money's entry.
+// hold puts a deposit on hold. The step's one effect, the quarantine, is the caller's, who has the bank's entry and puts it
+// there with the reason that is returned.
 func (s *Service) hold(ctx context.Context, tx *audit.Tx, t *row, reason string) (string, error) {
 	state, _, err := flow.Step(flow.Deposit, t.state, flow.Refused)
 	if err != nil {
@@ -228,14 +221,13 @@ func (s *Service) issued(ctx context.Context, tx *audit.Tx, ref string, hash pro
 	if err != nil {
 		return err
 	}
-	if t.state, _, err = flow.Step(flow.Deposit, t.state, flow.Issued); err != nil {
+	var effects []flow.Effect
+	if t.state, effects, err = flow.Step(flow.Deposit, t.state, flow.Issued); err != nil {
 		return err
 	}
-	s.Failpoint("post.before")
-	if _, err := s.Custody.Post(ctx, tx, book.TransferID(ref)); err != nil {
+	if err := s.perform(ctx, tx, effects, step{ref: ref, id: t.ID}); err != nil {
 		return err
 	}
-	s.Failpoint("post.after")
 	t.ledgerTx = hash.String()
 	if err := updateRow(ctx, tx, t); err != nil {
 		return err
@@ -250,10 +242,8 @@ func (s *Service) notIssued(ctx context.Context, tx *audit.Tx, ref, result strin
 	if err != nil {
 		return err
 	}
-	if t.state, _, err = flow.Step(flow.Deposit, t.state, flow.NotIssued); err != nil {
-		return err
-	}
-	if _, err := s.Custody.Void(ctx, tx, book.TransferID(ref)); err != nil {
+	var effects []flow.Effect
+	if t.state, effects, err = flow.Step(flow.Deposit, t.state, flow.NotIssued); err != nil {
 		return err
 	}
 	t.message = "The ledger did not accept the credit."
@@ -274,5 +264,5 @@ func (s *Service) notIssued(ctx context.Context, tx *audit.Tx, ref, result strin
 	if err := missing(err, "entry"); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return s.quarantine(ctx, tx, held)
+	return s.perform(ctx, tx, effects, step{ref: ref, id: t.ID, held: held})
 }

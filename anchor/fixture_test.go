@@ -82,7 +82,7 @@ func newFixture(t testing.TB) *fixture {
 			Bank:       rails.Party{Name: "Diamante Bank", Account: rails.Account{IBAN: ourIBAN}, BIC: "NWBKGB2L"},
 			MinDeposit: amount("1"), MaxDeposit: amount("10000"), MinWithdrawal: amount("1"), MaxWithdrawal: amount("10000")}}}
 	f.parts = anchor.Parts{DB: f.db, Custody: custody.New(), Gate: gate, Signer: f.sig, Network: f.net, ParseStatement: parse,
-		WritePayout: iso20022.WritePayout, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		WritePayout: iso20022.WritePayout, Now: f.net.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	f.make()
 	return f
 }

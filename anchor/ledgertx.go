@@ -83,9 +83,8 @@ func (s *Service) build(ctx context.Context, j job, p plan) (ledgerTx, error) {
 	if err != nil {
 		return ledgerTx{}, fmt.Errorf("anchor: source account: %w", err)
 	}
-	now := time.Now()
 	u, err := txbuild.Build(txbuild.Params{Passphrase: s.cfg.Passphrase, Source: p.source, Sequence: account.Sequence + 1,
-		FeePerOp: s.cfg.FeePerOp, NotAfter: now.Add(s.cfg.TxLife), Memo: p.memo, Operations: p.ops})
+		FeePerOp: s.cfg.FeePerOp, NotAfter: s.Now().Add(s.cfg.TxLife), Memo: p.memo, Operations: p.ops})
 	if err != nil {
 		return ledgerTx{}, err
 	}

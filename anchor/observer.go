@@ -231,14 +231,12 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 			return err
 		}
 	}
-	state, _, err := flow.Step(flow.Incoming, flow.Seen, event)
+	state, effects, err := flow.Step(flow.Incoming, flow.Seen, event)
 	if err != nil {
 		return err
 	}
-	if state == flow.Refunding {
-		if err := openJob(ctx, tx, jobRefund, incomingRef(p.hash, p.op)); err != nil {
-			return err
-		}
+	if err := s.perform(ctx, tx, effects, step{ref: incomingRef(p.hash, p.op)}); err != nil {
+		return err
 	}
 	return setIncoming(ctx, tx, incoming{hash: p.hash, op: p.op, from: p.from, state: state, reason: reason, amount: p.amount})
 }

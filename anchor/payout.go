@@ -15,7 +15,6 @@ import (
 	"github.com/diamante/gateway/anchor/rails"
 	"github.com/diamante/gateway/compliance"
 	"github.com/diamante/gateway/compliance/audit"
-	"github.com/diamante/gateway/custody/book"
 	"github.com/diamante/gateway/custody/money"
 	"github.com/diamante/gateway/node/protocol"
 )
@@ -67,65 +66,74 @@ func (s *Service) runPayout(ctx context.Context, j job) error {
 		if err != nil {
 			return err
 		}
-		if t.state, _, err = flow.Step(flow.Withdrawal, t.state, flow.Written); err != nil {
+		var effects []flow.Effect
+		if t.state, effects, err = flow.Step(flow.Withdrawal, t.state, flow.Written); err != nil {
 			return err
 		}
 		amount, err := a.units(t.amount)
 		if err != nil {
 			return err
 		}
-		p, err := s.writePayout(ctx, tx, payoutJob{job: j, asset: a, from: a.payable(), order: payoutOrder{id: "W" + t.ID, amount: amount, account: rails.Account{IBAN: rails.IBAN(t.iban)}, name: t.name, text: "Withdrawal"}})
-		if err != nil {
+		order := payoutOrder{id: "W" + t.ID, amount: amount, account: rails.Account{IBAN: rails.IBAN(t.iban)}, name: t.name, text: "Withdrawal"}
+		if err := s.writePayout(ctx, tx, payoutJob{job: j, asset: a, subject: t.account, effects: effects, order: order}); err != nil {
 			return err
 		}
-		t.external = p
+		t.external = order.id
 		if err := updateRow(ctx, tx, t); err != nil {
 			return err
 		}
-		_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.paid", Subject: t.ID, Data: map[string]any{"payout": p, "transfer": payoutRef(j.ref)}})
+		_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.paid", Subject: t.ID, Data: map[string]any{"payout": order.id, "transfer": payoutRef(j.ref)}})
 		return err
 	})
 }
 
-// payoutJob is a payout about to be written: what is paid, and from which account of the book.
+// payoutJob is a payout about to be written.
 type payoutJob struct {
-	job   job
-	asset AssetConfig
-	from  book.Code
-	order payoutOrder
+	job     job
+	asset   AssetConfig
+	subject protocol.AccountID // whose withdrawal it is; zero for the return of money that was nobody's
+	effects []flow.Effect      // of the withdrawal's step; none for a return, which leaves the suspense account
+	order   payoutOrder
 }
 
 // payoutRef names the movement and the transfer of a payout.
 func payoutRef(origin string) string { return "payout/" + origin }
 
-// writePayout clears, holds, writes and stores a payout, and ends its job. It returns the payout's id.
-func (s *Service) writePayout(ctx context.Context, tx *audit.Tx, p payoutJob) (string, error) {
+// writePayout clears, holds, writes and stores a payout, and ends its job. A refusal is an error, after which nothing is
+// stored and the job waits: the debt is the customer's, and whoever lifts a limit or unfreezes him needs no other step.
+func (s *Service) writePayout(ctx context.Context, tx *audit.Tx, p payoutJob) error {
 	ref := payoutRef(p.job.ref)
-	clearance, err := s.Gate.Check(ctx, tx, compliance.Movement{Ref: ref, Kind: compliance.Payout, Amount: p.order.amount})
+	movement := compliance.Movement{Ref: ref, Kind: compliance.Payout, Subject: p.subject, Amount: p.order.amount}
+	clearance, err := s.Gate.Check(ctx, tx, movement)
 	if err != nil {
-		return "", err
+		return err
 	}
-	transfer := book.Transfer{ID: book.TransferID(ref), Debit: p.from, Credit: p.asset.bank(), Amount: p.order.amount, Ref: ref}
-	if _, err := s.Custody.Hold(ctx, tx, clearance, transfer); err != nil {
-		return "", err
+	with := step{ref: ref, asset: p.asset, amount: p.order.amount, clearance: clearance}
+	if p.effects == nil {
+		err = s.holdTransfer(ctx, tx, with, p.asset.suspense(), p.asset.bank())
+	} else {
+		err = s.perform(ctx, tx, p.effects, with)
 	}
-	p.order.at = time.Now().UTC().Truncate(time.Second)
+	if err != nil {
+		return err
+	}
+	p.order.at = s.Now().UTC().Truncate(time.Second)
 	file, err := s.WritePayout(p.asset.payout(p.order))
 	if err != nil {
-		return "", fmt.Errorf("anchor: payout %s: %w", p.order.id, err)
+		return fmt.Errorf("anchor: payout %s: %w", p.order.id, err)
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO anchor.payout (id, origin, transfer, asset, units, state, file) VALUES ($1, $2, $3, $4, $5::numeric, 'written', $6)`,
 		p.order.id, p.job.ref, ref, p.asset.Code, p.order.amount.Numeric(), file)
 	if err != nil {
-		return "", fmt.Errorf("anchor: payout %s: %w", p.order.id, err)
+		return fmt.Errorf("anchor: payout %s: %w", p.order.id, err)
 	}
 	sum := sha256.Sum256(file)
 	_, err = tx.Record(ctx, audit.Event{Action: "payout.written", Subject: p.order.id, Data: map[string]any{
 		"amount": p.order.amount.String(), "sha256": hex.EncodeToString(sum[:]), "transfer": ref}})
 	if err != nil {
-		return "", err
+		return err
 	}
-	return p.order.id, closeJob(ctx, tx, p.job.kind, p.job.ref)
+	return closeJob(ctx, tx, p.job.kind, p.job.ref)
 }
 
 // debited carries out that the bank's statement shows a payout. It returns why the entry cannot be one.
@@ -143,9 +151,6 @@ func (s *Service) debited(ctx context.Context, tx *audit.Tx, a AssetConfig, e ra
 	case units != amount.Numeric():
 		return "payout-amount-differs", nil
 	}
-	if _, err := s.Custody.Post(ctx, tx, book.TransferID(transfer)); err != nil {
-		return "", err
-	}
 	if _, err := tx.Exec(ctx, `UPDATE anchor.payout SET state = 'paid' WHERE id = $1`, e.EndToEndID); err != nil {
 		return "", fmt.Errorf("anchor: payout %s: %w", e.EndToEndID, err)
 	}
@@ -154,13 +159,17 @@ func (s *Service) debited(ctx context.Context, tx *audit.Tx, a AssetConfig, e ra
 	}
 	what, id, _ := strings.Cut(origin, "/")
 	if what != "withdrawal" {
-		return "", nil
+		return "", s.perform(ctx, tx, []flow.Effect{flow.PostPayout}, step{ref: transfer})
 	}
 	t, err := findRow(ctx, tx, `id = $1`, id)
 	if err != nil {
 		return "", err
 	}
-	if t.state, _, err = flow.Step(flow.Withdrawal, t.state, flow.Debited); err != nil {
+	var effects []flow.Effect
+	if t.state, effects, err = flow.Step(flow.Withdrawal, t.state, flow.Debited); err != nil {
+		return "", err
+	}
+	if err := s.perform(ctx, tx, effects, step{ref: transfer, id: t.ID}); err != nil {
 		return "", err
 	}
 	if err := updateRow(ctx, tx, t); err != nil {

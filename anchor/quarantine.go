@@ -195,8 +195,7 @@ func (s *Service) payReturn(ctx context.Context, tx *audit.Tx, j job, id string)
 	if err != nil {
 		return err
 	}
-	_, err = s.writePayout(ctx, tx, payoutJob{job: j, asset: a, from: a.suspense(), order: order})
-	return err
+	return s.writePayout(ctx, tx, payoutJob{job: j, asset: a, order: order})
 }
 
 // Parked lists payments that came to us and matched nothing, oldest first, with what became of them.

@@ -198,8 +198,6 @@ func TestReferenceIsTolerant(t *testing.T) {
 // TestDeadTransaction: what was dropped is built again after its time, and only then.
 func TestDeadTransaction(t *testing.T) {
 	f := newFixture(t)
-	f.cfg.TxLife = 10 * time.Second
-	f.make()
 	f.start()
 	f.ready()
 	alice := f.customer("alice")
@@ -207,9 +205,10 @@ func TestDeadTransaction(t *testing.T) {
 	f.net.behave(dropsLost)
 	f.bring(f.statement("s", f.credit("30.00", d.Reference)), anchor.Imported{Entries: 1, Booked: 1, Matched: 1})
 	f.within("submission", func() (bool, any) { return f.unresolved() == 1, f.unresolved() })
-	f.net.catchUp()
-	f.within("death", func() (bool, any) { f.net.closeNow(); return f.dead() == 1, f.state() })
+	f.net.close(f.cfg.TxLife) // in time, still
 	f.net.behave(takes)
+	f.net.close(time.Second)
+	f.within("death", func() (bool, any) { return f.dead() == 1, f.state() })
 	f.reaches(alice, d.ID, "completed")
 	if got := f.balance(alice.ID); got != "30.0000000" {
 		t.Errorf("alice has %s", got)

@@ -13,7 +13,6 @@ import (
 	"github.com/diamante/gateway/anchor/rails"
 	"github.com/diamante/gateway/compliance"
 	"github.com/diamante/gateway/compliance/audit"
-	"github.com/diamante/gateway/custody/book"
 	"github.com/diamante/gateway/custody/money"
 	"github.com/diamante/gateway/node/protocol"
 )
@@ -86,7 +85,7 @@ func (s *Service) paid(ctx context.Context, tx *audit.Tx, p payment) (refused st
 	if err != nil {
 		return "", err
 	}
-	next, _, err := flow.Step(flow.Withdrawal, t.state, flow.Paid)
+	next, effects, err := flow.Step(flow.Withdrawal, t.state, flow.Paid)
 	if err != nil {
 		return "withdrawal-closed", nil
 	}
@@ -119,16 +118,12 @@ func (s *Service) paid(ctx context.Context, tx *audit.Tx, p payment) (refused st
 	if err != nil {
 		return "", err
 	}
-	transfer := book.Transfer{ID: book.TransferID(movement.Ref), Debit: a.issued(), Credit: a.payable(), Amount: amount, Ref: movement.Ref}
-	if _, err := s.Custody.Hold(ctx, tx, clearance, transfer); err != nil {
+	if err := s.perform(ctx, tx, effects, step{ref: movement.Ref, id: t.ID, asset: a, amount: amount, clearance: clearance}); err != nil {
 		return "", err
 	}
 	units := amount.Numeric()
 	t.state, t.amount, t.ledgerTx = next, &units, p.hash.String()
 	if err := updateRow(ctx, tx, t); err != nil {
-		return "", err
-	}
-	if err := openJob(ctx, tx, jobBurn, movement.Ref); err != nil {
 		return "", err
 	}
 	_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.received", Subject: t.ID, Data: map[string]any{
@@ -155,18 +150,14 @@ func (s *Service) burned(ctx context.Context, tx *audit.Tx, ref string) error {
 	if err != nil {
 		return err
 	}
-	if t.state, _, err = flow.Step(flow.Withdrawal, t.state, flow.Burned); err != nil {
+	var effects []flow.Effect
+	if t.state, effects, err = flow.Step(flow.Withdrawal, t.state, flow.Burned); err != nil {
 		return err
 	}
-	s.Failpoint("post.before")
-	if _, err := s.Custody.Post(ctx, tx, book.TransferID(ref)); err != nil {
+	if err := s.perform(ctx, tx, effects, step{ref: ref, id: t.ID}); err != nil {
 		return err
 	}
-	s.Failpoint("post.after")
 	if err := updateRow(ctx, tx, t); err != nil {
-		return err
-	}
-	if err := openJob(ctx, tx, jobPayout, "withdrawal/"+t.ID); err != nil {
 		return err
 	}
 	_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.redeemed", Subject: t.ID, Data: map[string]any{"transfer": ref}})
