@@ -18,6 +18,7 @@ const (
 	maxWaiting   = 10000 // submissions
 	retryFirst   = 100 * time.Millisecond
 	retryLongest = 5 * time.Second
+	readPoll     = 20 * time.Millisecond // how often is asked whether a ledger was read
 )
 
 // applied is a transaction as a ledger took it.
@@ -121,6 +122,13 @@ func (f *follower) next() uint32 {
 		return 0
 	}
 	return f.ledger + 1
+}
+
+// reached reports whether the ledger was read.
+func (f *follower) reached(ledger uint32) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ledger >= ledger
 }
 
 func (f *follower) add(ledger xdr.LedgerCloseMeta, txs []*applied) {

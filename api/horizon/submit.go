@@ -64,7 +64,7 @@ func (s *Server) decode(raw string) (xdr.TransactionEnvelope, protocol.Hash, err
 //  1. If it was applied lately, that is the answer: asking twice changes nothing.
 //  2. Wait for it from before it is handed over, so that it cannot slip by.
 //  3. Hand it over. The node's refusal is final only if the transaction is not in a ledger after all: one whose sequence
-//     number is used may have used it itself.
+//     number is used may have used it itself, in a ledger that this server, perhaps just started, has yet to read.
 func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	sub, err := s.readSubmission(r)
 	if err != nil {
@@ -88,12 +88,35 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	case protocol.SubmissionTryAgainLater:
 		return ErrBusy
 	case protocol.SubmissionError:
-		if tx := s.follower.find(sub.hash); tx != nil {
-			return s.outcome(w, sub, tx)
-		}
-		return failed(sub.raw, answer.Result)
+		return s.refused(w, r, sub, seen, answer.Result)
 	}
 	return fmt.Errorf("horizon: the node answered %d to a submission", answer.Status)
+}
+
+// refused answers that the node refused a transaction, once every ledger is read in which it may have been applied.
+func (s *Server) refused(w http.ResponseWriter, r *http.Request, sub submission, seen <-chan *applied, result *xdr.TransactionResult) error {
+	status, err := s.network.Status(r.Context())
+	if err != nil {
+		return fmt.Errorf("submit %s: %w", sub.hash, err)
+	}
+	timer, tick := time.NewTimer(s.cfg.Wait), time.NewTicker(readPoll)
+	defer timer.Stop()
+	defer tick.Stop()
+	for !s.follower.reached(status.Ledger) {
+		select {
+		case tx := <-seen:
+			return s.outcome(w, sub, tx)
+		case <-tick.C:
+		case <-timer.C:
+			return ErrBusy
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+	}
+	if tx := s.follower.find(sub.hash); tx != nil {
+		return s.outcome(w, sub, tx)
+	}
+	return failed(sub.raw, result)
 }
 
 func (s *Server) wait(w http.ResponseWriter, r *http.Request, sub submission, seen <-chan *applied) error {

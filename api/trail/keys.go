@@ -14,8 +14,10 @@ import (
 	"github.com/diamante/gateway/compliance/audit"
 )
 
-// ClaimFor is how long a request has its key for itself: longer than any handler runs.
-const ClaimFor = 2 * time.Minute
+// ClaimFor is how long a request has its key for itself when nobody says that it ended: so long must a caller wait after
+// the gateway died in the middle of it. A handler that runs longer may run once more beside itself; the domain, which
+// knows the key, makes one change of both.
+const ClaimFor = 10 * time.Second
 
 // Keys is the web.KeyStore of the gateway's database, table api.idempotency.
 type Keys struct{ DB *audit.DB }
