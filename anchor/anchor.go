@@ -114,6 +114,12 @@ type Config struct {
 	TxLife     time.Duration // from building to the end of the time bounds
 }
 
+// What the signer's policy allows at most, with room: 0.01 DIAM for a transaction of ten operations, and 600 seconds.
+const (
+	minFeePerOp, maxFeePerOp = 100, 10_000
+	minTxLife, maxTxLife     = 5 * time.Second, 10 * time.Minute
+)
+
 // Validate says what is missing.
 func (c Config) Validate() error {
 	switch {
@@ -121,8 +127,10 @@ func (c Config) Validate() error {
 		return errors.New("anchor: a passphrase and a home domain are required")
 	case len(c.Assets) == 0:
 		return errors.New("anchor: no asset")
-	case c.FeePerOp <= 0 || c.TxLife < time.Second:
-		return errors.New("anchor: transactions need a fee and at least a second to live")
+	case c.FeePerOp < minFeePerOp || c.FeePerOp > maxFeePerOp:
+		return fmt.Errorf("anchor: a fee of %d stroops an operation, need %d to %d", c.FeePerOp, minFeePerOp, maxFeePerOp)
+	case c.TxLife < minTxLife || c.TxLife > maxTxLife:
+		return fmt.Errorf("anchor: transactions that live for %s, need %s to %s", c.TxLife, minTxLife, maxTxLife)
 	case c.Funding.Root.IsZero() || c.Funding.RootKey.IsZero() || c.Funding.AnchorBalance.IsZero() || c.Funding.CustomerBalance.IsZero():
 		return errors.New("anchor: funding needs a root account, its key and two balances")
 	}

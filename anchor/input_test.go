@@ -207,3 +207,33 @@ func TestOthersPaymentsCostNothing(t *testing.T) {
 	}
 	f.sound()
 }
+
+// TestConfig: what could not work is refused when the anchor is made.
+func TestConfig(t *testing.T) {
+	f := newFixture(t)
+	for name, change := range map[string]func(*anchor.Config){
+		"no passphrase":      func(c *anchor.Config) { c.Passphrase = "" },
+		"no home domain":     func(c *anchor.Config) { c.HomeDomain = "" },
+		"no asset":           func(c *anchor.Config) { c.Assets = nil },
+		"an asset twice":     func(c *anchor.Config) { c.Assets = append(c.Assets, c.Assets[0]) },
+		"no fee":             func(c *anchor.Config) { c.FeePerOp = 0 },
+		"a fee for the rich": func(c *anchor.Config) { c.FeePerOp = 1 << 40 },
+		"no time":            func(c *anchor.Config) { c.TxLife = time.Second },
+		"all the time":       func(c *anchor.Config) { c.TxLife = time.Hour },
+		"no funder":          func(c *anchor.Config) { c.Funding.Root = protocol.AccountID{} },
+		"no distribution":    func(c *anchor.Config) { c.Assets[0].Distribution = protocol.AccountID{} },
+		"one account":        func(c *anchor.Config) { c.Assets[0].Distribution = c.Assets[0].Issuing },
+		"no bank account":    func(c *anchor.Config) { c.Assets[0].Bank.Account.IBAN = "" },
+		"crossed limits":     func(c *anchor.Config) { c.Assets[0].MinDeposit = nodetest.Amount(t, "1000000") },
+	} {
+		cfg := f.cfg
+		cfg.Assets = append([]anchor.AssetConfig(nil), f.cfg.Assets...)
+		change(&cfg)
+		if _, err := anchor.New(cfg, f.parts); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := anchor.New(f.cfg, anchor.Parts{}); err == nil {
+		t.Error("an anchor of no parts was made")
+	}
+}
