@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/diamante/gateway/cmd/internal/boot/devca"
 	"github.com/diamante/gateway/deploy/schema/cluster"
@@ -25,8 +27,39 @@ func (r *Rig) StartPostgres(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.postgres, err = cluster.Start(ctx, cluster.Config{Dir: dir, Port: r.ports.Postgres, CertFile: cert, KeyFile: key})
-	return err
+	server, err := cluster.Start(ctx, cluster.Config{Dir: dir, Port: r.ports.Postgres, CertFile: cert, KeyFile: key})
+	if err != nil {
+		return err
+	}
+	r.postgres = server
+	return nil
+}
+
+// KillPostgres ends the database server with SIGKILL and waits until its first process is gone; the others notice that
+// and end a moment later.
+func (r *Rig) KillPostgres() {
+	_ = syscall.Kill(r.postgres.Pid(), syscall.SIGKILL) // fails only when it is gone already
+	<-r.postgres.Done()
+}
+
+// RestartPostgres starts the server after it ended. A killed one may have left processes that still use its memory: the
+// next refuses to start until they are gone, and is started again until then.
+func (r *Rig) RestartPostgres(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		err := r.StartPostgres(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
 }
 
 // postgresDir returns the cluster's folder. It is in the data folder, unless the server could not work there: a root

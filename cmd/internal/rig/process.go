@@ -84,19 +84,27 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
+	done := p.Done()
 	for {
 		err := p.up(ctx)
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-p.done:
+		case <-done:
 			return fmt.Errorf("rig: %s ended: %w; its log is %s", p.Name, errors.Join(p.err, err), p.log)
 		case <-ctx.Done():
 			return fmt.Errorf("rig: %s does not serve: %w; its log is %s", p.Name, err, p.log)
 		case <-tick.C:
 		}
 	}
+}
+
+// SetEnv replaces what the next child gets beside this process's own environment.
+func (p *Process) SetEnv(env ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.env = env
 }
 
 // Running reports whether the child is alive.
@@ -113,22 +121,30 @@ func (p *Process) Done() <-chan struct{} {
 	return p.done
 }
 
+// child returns the last child that was started, nil before the first.
+func (p *Process) child() (*exec.Cmd, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd, p.done
+}
+
 // Kill ends the child with SIGKILL and waits until it is gone.
 func (p *Process) Kill() {
-	if p.Running() {
-		_ = p.cmd.Process.Kill() // fails only when it is gone already
-		<-p.done
+	if cmd, done := p.child(); cmd != nil {
+		_ = cmd.Process.Kill() // fails only when it is gone already
+		<-done
 	}
 }
 
 // Stop asks the child to end, waits, and kills it if it does not.
 func (p *Process) Stop() error {
-	if !p.Running() {
+	cmd, done := p.child()
+	if cmd == nil {
 		return nil
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only when it is gone already
+	_ = cmd.Process.Signal(syscall.SIGTERM) // fails only when it is gone already
 	select {
-	case <-p.done:
+	case <-done:
 		return nil
 	case <-time.After(stopTimeout):
 		p.Kill()

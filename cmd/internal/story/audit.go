@@ -135,39 +135,53 @@ func (t *teller) findRecords(raw []byte, last *Step) error {
 	return nil
 }
 
-// quarantined returns the reasons of the entries that wait for a person.
-func (t *teller) quarantined(ctx context.Context) (reasons []string, err error) {
+// Quarantined returns the reasons of the entries that wait for a person.
+func (w *World) Quarantined(ctx context.Context) (reasons []string, err error) {
 	var answer struct {
 		Records []struct {
 			Reason string `json:"reason"`
 		} `json:"records"`
 	}
-	err = call(ctx, t.PartnerClient, request{Method: http.MethodGet, URL: t.Partner + "/v1/quarantine?limit=100"}, &answer)
+	r := request{Method: http.MethodGet, URL: w.Partner + "/v1/quarantine?limit=100"}
+	err = eventually(ctx, stepTimeout, func() (bool, error) { return answered(call(ctx, w.PartnerClient, r, &answer)) })
 	for _, r := range answer.Records {
 		reasons = append(reasons, r.Reason)
 	}
 	return reasons, err
 }
 
-// payouts downloads the payout files that are there.
-func (t *teller) payouts(ctx context.Context) (files [][]byte, err error) {
+// Payout is a payment file for the bank.
+type Payout struct {
+	ID   string
+	File []byte
+}
+
+// Payouts downloads the payout files that came after the one given, at most a hundred; "" is before the first.
+func (w *World) Payouts(ctx context.Context, after string) (payouts []Payout, err error) {
 	var answer struct {
 		Records []struct {
 			ID string `json:"id"`
 		} `json:"records"`
 	}
-	if err := call(ctx, t.PartnerClient, request{Method: http.MethodGet, URL: t.Partner + "/v1/payouts"}, &answer); err != nil {
+	query := url.Values{"limit": {"100"}}
+	if after != "" {
+		query.Set("cursor", after)
+	}
+	get := func(path string, into any) error {
+		r := request{Method: http.MethodGet, URL: w.Partner + path}
+		return eventually(ctx, stepTimeout, func() (bool, error) { return answered(call(ctx, w.PartnerClient, r, into)) })
+	}
+	if err := get("/v1/payouts?"+query.Encode(), &answer); err != nil {
 		return nil, err
 	}
-	for _, p := range answer.Records {
-		var raw []byte
-		r := request{Method: http.MethodGet, URL: t.Partner + "/v1/payouts/" + url.PathEscape(p.ID) + "/file"}
-		if err := call(ctx, t.PartnerClient, r, &raw); err != nil {
+	for _, r := range answer.Records {
+		p := Payout{ID: r.ID}
+		if err := get("/v1/payouts/"+url.PathEscape(p.ID)+"/file", &p.File); err != nil {
 			return nil, err
 		}
-		files = append(files, raw)
+		payouts = append(payouts, p)
 	}
-	return files, nil
+	return payouts, nil
 }
 
 // finish asks for the invariants.

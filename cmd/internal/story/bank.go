@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"text/template"
 	"time"
 )
@@ -14,8 +15,11 @@ import (
 // with the gateway's own readers and writers.
 type Bank struct {
 	IBAN, BIC string
-	serial    int
+	serial    atomic.Int64 // of the last statement
 }
+
+// CustomerIBAN is the customers' account at another bank: the example that the registry of IBANs gives for Germany.
+const CustomerIBAN = "DE89370400440532013000"
 
 // BankEntry is one line of a statement. Reference is the bank's own and unique.
 type BankEntry struct {
@@ -74,12 +78,12 @@ var statementTemplate = template.Must(template.New("camt").Funcs(template.FuncMa
 
 // Statement writes a statement with the entries, in the version of camt.053 asked for.
 func (b *Bank) Statement(version string, entries ...BankEntry) ([]byte, error) {
-	b.serial++
+	serial := b.serial.Add(1)
 	now := time.Now().UTC()
 	var buf bytes.Buffer
 	err := statementTemplate.Execute(&buf, map[string]any{
-		"Version": version, "Entries": entries, "IBAN": b.IBAN, "Serial": b.serial,
-		"ID": fmt.Sprintf("STMT-%s-%d", now.Format("20060102150405"), b.serial),
+		"Version": version, "Entries": entries, "IBAN": b.IBAN, "Serial": serial,
+		"ID": fmt.Sprintf("STMT-%s-%d", now.Format("20060102150405"), serial),
 		"At": now.Format("2006-01-02T15:04:05"), "Day": now.Format("2006-01-02"),
 	})
 	if err != nil {

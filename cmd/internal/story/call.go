@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -89,6 +90,8 @@ func answered(err error) (bool, error) {
 	switch {
 	case err == nil:
 		return true, nil
+	case errors.As(err, &p) && strings.HasSuffix(p.Type, "/idempotency-key-in-use"):
+		return false, nil // the call before this one, whose answer was lost, may not have ended yet
 	case errors.As(err, &p) && p.Status < 500 && p.Status != http.StatusTooManyRequests:
 		return false, err
 	}

@@ -2,6 +2,7 @@ package story
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -32,6 +33,53 @@ func (w *World) NewCustomer(ctx context.Context, name string) (*Wallet, error) {
 	})
 }
 
+// Anchor is what a wallet reads of an anchor before it trusts it.
+type Anchor struct{ Issuer, SigningKey string }
+
+// SetUpAsset has the bank register its asset, and waits until the ledger and the anchor's doors show it.
+func (w *World) SetUpAsset(ctx context.Context) (a Anchor, err error) {
+	r := request{Method: http.MethodPost, URL: w.Staff + "/v1/assets/" + w.Asset, Key: "story-asset-" + w.Asset}
+	if err := call(ctx, w.StaffClient, r, nil); err != nil {
+		return a, err
+	}
+	err = eventually(ctx, stepTimeout, func() (bool, error) {
+		toml, err := readToml(ctx, w.Wallet, w.Public)
+		if err != nil {
+			return answered(err)
+		}
+		a.SigningKey = toml.SigningKey
+		for _, c := range toml.Currencies {
+			if c.Code == w.Asset {
+				a.Issuer = c.Issuer
+			}
+		}
+		return a.Issuer != "" && w.assetReady(ctx, a.Issuer), nil
+	})
+	return a, err
+}
+
+// assetReady asks the ledger whether the issuer has the flags that the story relies on.
+func (w *World) assetReady(ctx context.Context, issuer string) bool {
+	var a struct {
+		Flags struct {
+			Required bool `json:"auth_required"`
+			Clawback bool `json:"auth_clawback_enabled"`
+		} `json:"flags"`
+		HomeDomain string `json:"home_domain"`
+	}
+	err := call(ctx, w.Wallet, request{Method: http.MethodGet, URL: w.Public + "/accounts/" + issuer}, &a)
+	if err != nil || !a.Flags.Required || !a.Flags.Clawback || a.HomeDomain != w.HomeDomain {
+		return false
+	}
+	var info struct {
+		Deposit map[string]struct {
+			Enabled bool `json:"enabled"`
+		} `json:"deposit"`
+	}
+	err = call(ctx, w.Wallet, request{Method: http.MethodGet, URL: w.Public + "/sep6/info"}, &info)
+	return err == nil && info.Deposit[w.Asset].Enabled
+}
+
 // OpenTrustline opens the wallet's line to the asset and waits until the issuer has authorised it.
 func (w *World) OpenTrustline(ctx context.Context, wallet *Wallet, issuer string) (hash string, err error) {
 	if hash, err = wallet.Trust(ctx, w.Asset, issuer); err != nil {
@@ -53,7 +101,7 @@ func (w *World) Upload(ctx context.Context, version string, entries ...BankEntry
 		return err
 	}
 	r := request{Method: http.MethodPost, URL: w.Partner + "/v1/statements", Type: "application/xml", Body: file,
-		Key: fmt.Sprintf("statement-%d-%s", w.Bank.serial, entries[0].Reference)}
+		Key: fmt.Sprintf("statement-%x", sha256.Sum256(file))}
 	return eventually(ctx, stepTimeout, func() (bool, error) { return answered(call(ctx, w.PartnerClient, r, nil)) })
 }
 

@@ -105,45 +105,9 @@ func (t *teller) genesis(ctx context.Context, s *Step) error {
 
 func (t *teller) setUp(ctx context.Context, s *Step) error {
 	s.subject, s.action = t.Asset, "asset.ready"
-	r := request{Method: http.MethodPost, URL: t.Staff + "/v1/assets/" + t.Asset, Key: "story-asset-" + t.Asset}
-	if err := call(ctx, t.StaffClient, r, nil); err != nil {
-		return err
-	}
-	return eventually(ctx, stepTimeout, func() (bool, error) {
-		toml, err := readToml(ctx, t.Wallet, t.Public)
-		if err != nil {
-			return answered(err)
-		}
-		t.signingKey = toml.SigningKey
-		for _, c := range toml.Currencies {
-			if c.Code == t.Asset {
-				t.issuer = c.Issuer
-			}
-		}
-		return t.issuer != "" && t.assetReady(ctx), nil
-	})
-}
-
-// assetReady asks the ledger whether the issuer has the flags that the story relies on.
-func (t *teller) assetReady(ctx context.Context) bool {
-	var a struct {
-		Flags struct {
-			Required bool `json:"auth_required"`
-			Clawback bool `json:"auth_clawback_enabled"`
-		} `json:"flags"`
-		HomeDomain string `json:"home_domain"`
-	}
-	err := call(ctx, t.Wallet, request{Method: http.MethodGet, URL: t.Public + "/accounts/" + t.issuer}, &a)
-	if err != nil || !a.Flags.Required || !a.Flags.Clawback || a.HomeDomain != t.HomeDomain {
-		return false
-	}
-	var info struct {
-		Deposit map[string]struct {
-			Enabled bool `json:"enabled"`
-		} `json:"deposit"`
-	}
-	err = call(ctx, t.Wallet, request{Method: http.MethodGet, URL: t.Public + "/sep6/info"}, &info)
-	return err == nil && info.Deposit[t.Asset].Enabled
+	a, err := t.SetUpAsset(ctx)
+	t.issuer, t.signingKey = a.Issuer, a.SigningKey
+	return err
 }
 
 func (t *teller) enrol(ctx context.Context, s *Step) (err error) {
@@ -197,7 +161,7 @@ func (t *teller) deposit(ctx context.Context, s *Step) error {
 
 func (t *teller) statement(ctx context.Context, s *Step) error {
 	good := BankEntry{Reference: "B-" + t.deposited.ID, Amount: "100.00", Currency: "USD", Remittance: t.deposited.Reference,
-		Party: "Alice", PartyIBAN: t.Bank.IBAN}
+		Party: "Alice", PartyIBAN: CustomerIBAN}
 	stray := good
 	stray.Reference, stray.Remittance = good.Reference+"-stray", "no reference at all"
 	euro := good
@@ -218,7 +182,7 @@ func (t *teller) statement(ctx context.Context, s *Step) error {
 		return err
 	}
 	s.LedgerTx, s.subject, s.action = done.LedgerTx, t.deposited.ID, "deposit.completed"
-	reasons, err := t.quarantined(ctx)
+	reasons, err := t.Quarantined(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,7 +203,7 @@ func (t *teller) pay(ctx context.Context, s *Step) (err error) {
 }
 
 func (t *teller) withdraw(ctx context.Context, s *Step) error {
-	w, err := t.bob.Withdraw(ctx, t.Asset, t.Bank.IBAN)
+	w, err := t.bob.Withdraw(ctx, t.Asset, CustomerIBAN)
 	if err != nil {
 		return err
 	}
@@ -250,18 +214,18 @@ func (t *teller) withdraw(ctx context.Context, s *Step) error {
 	}
 	s.subject, s.action = w.ID, "withdrawal.paid"
 	return eventually(ctx, stepTimeout, func() (bool, error) {
-		files, err := t.payouts(ctx)
-		return len(files) > 0, err
+		payouts, err := t.Payouts(ctx, "")
+		return len(payouts) > 0, err
 	})
 }
 
 func (t *teller) payout(ctx context.Context, s *Step) error {
-	files, err := t.payouts(ctx)
+	payouts, err := t.Payouts(ctx, "")
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		orders, err := t.Bank.Execute(file)
+	for _, p := range payouts {
+		orders, err := t.Bank.Execute(p.File)
 		if err != nil {
 			return err
 		}

@@ -124,13 +124,18 @@ type accountJSON struct {
 }
 
 func (w *Wallet) load(ctx context.Context) (a accountJSON, err error) {
-	return a, w.get(ctx, "/accounts/"+w.Account(), &a)
+	err = w.get(ctx, "/accounts/"+w.Account(), &a)
+	return a, err
 }
 
 // submit signs and submits one transaction. When the answer is lost it asks again with the very same transaction: a
 // wallet that built a new one could pay twice.
 func (w *Wallet) submit(ctx context.Context, memo txnbuild.Memo, ops ...txnbuild.Operation) (string, error) {
-	account, err := w.load(ctx)
+	var account accountJSON
+	err := eventually(ctx, walletTimeout*time.Second, func() (ok bool, err error) {
+		account, err = w.load(ctx)
+		return answered(err)
+	})
 	if err != nil {
 		return "", err
 	}
