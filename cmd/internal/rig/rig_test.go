@@ -113,7 +113,7 @@ func newSystem(t *testing.T, pairs int) *system {
 		t.Fatal(err)
 	}
 	s.pairs = make([]*pair, pairs)
-	together(t, pairs, func(i int) error {
+	together(t, pairs, func(i int) (err error) {
 		var p pair
 		for _, c := range []struct {
 			to   **story.Wallet
