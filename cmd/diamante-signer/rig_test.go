@@ -41,7 +41,7 @@ var keyIDs = []string{"network/root", "anchor/usd/issuing", "anchor/usd/distribu
 // rig is everything that a signer is given: a folder with certificates, PINs, a policy and a configuration, and a
 // private database.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	cfg     Config
 	config  string // path of the configuration file
@@ -53,7 +53,7 @@ type rig struct {
 }
 
 // newRig prepares all but the token and its keys.
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), publics: map[string]protocol.AccountID{}}
 	var err error
@@ -80,7 +80,7 @@ func newRig(t *testing.T) *rig {
 }
 
 // newKeyedRig prepares everything.
-func newKeyedRig(t *testing.T) *rig {
+func newKeyedRig(t testing.TB) *rig {
 	t.Helper()
 	r := newRig(t)
 	r.initToken()

@@ -1,12 +1,176 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 )
 
+// measurement is one benchmark of the tree: where it is, and which of its figures is wanted.
+type measurement struct {
+	name    string // as shown
+	pkg     string
+	run     string // the benchmark, as go test selects it
+	figure  string // the unit of the figure; "ns/op" is turned into a rate
+	against string // name of the measurement that it is compared with; "" for a base
+}
+
+// bookBenchmark measures both sides by itself, for seconds: it is run once.
+const bookBenchmark = "BenchmarkTransfers/accounts=1000/clients=4"
+
+// measurements are what the project promises figures for, bases first.
+var measurements = []measurement{
+	{"signatures: bare PKCS#11 loop", "./keymgmt/pkcs11", "BenchmarkBareParallel", "ns/op", ""},
+	{"signatures: pool, verified", "./keymgmt/pkcs11", "BenchmarkKeyringParallel", "ns/op", "signatures: bare PKCS#11 loop"},
+	{"signatures: service, journalled", "./cmd/diamante-signer", "BenchmarkSign/service", "signatures/s", "signatures: bare PKCS#11 loop"},
+	{"signatures: remote, mutual TLS", "./cmd/diamante-signer", "BenchmarkSign/remote", "signatures/s", "signatures: bare PKCS#11 loop"},
+	{"book: pgbench, same statements", "./custody/book/bench", bookBenchmark, "pgbench/s", ""},
+	{"book: transfers with audit and outbox", "./custody/book/bench", bookBenchmark, "transfers/s", "book: pgbench, same statements"},
+	{"ledger: payments closed, queued before", "./node/ledger", "BenchmarkClosePayments", "payments/s", ""},
+	{"node: payments end to end, in process", "./node", "BenchmarkPayments", "payments/s", "ledger: payments closed, queued before"},
+	{"node: payments end to end, mutual TLS", "./node/client", "BenchmarkClient", "payments/s", "ledger: payments closed, queued before"},
+}
+
+// figure is what was measured.
+type figure struct {
+	Name      string `json:"name"`
+	PerSecond int64  `json:"per_second"`
+	Against   string `json:"against,omitempty"`
+	Percent   int64  `json:"percent,omitempty"` // of the measurement that it is compared with
+}
+
+// benchReport is one run.
+type benchReport struct {
+	Machine string   `json:"machine"`
+	Figures []figure `json:"figures"`
+}
+
 func benchCommand() *cobra.Command {
-	return &cobra.Command{Use: "bench", Short: "Measure, and print ratios", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return errors.New("not measured yet") }}
+	var asJSON bool
+	var benchTime string
+	c := &cobra.Command{
+		Use: "bench", Short: "Measure, and print ratios; run it in a checkout", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			report := benchReport{Machine: machine()}
+			rates, outputs := map[string]int64{}, map[string]string{}
+			for _, m := range measurements {
+				if _, done := outputs[m.pkg+m.run]; !done { // two figures of one run are not measured in two
+					out, err := measure(c.Context(), m, benchTime)
+					if err != nil {
+						return err
+					}
+					outputs[m.pkg+m.run] = out
+				}
+				rate, err := readRate(strings.NewReader(outputs[m.pkg+m.run]), m.figure)
+				if err != nil {
+					return fmt.Errorf("bench %s: %w", m.name, err)
+				}
+				rates[m.name] = rate
+				f := figure{Name: m.name, PerSecond: rate, Against: m.against}
+				if base := rates[m.against]; base > 0 {
+					f.Percent = 100 * rate / base
+				}
+				report.Figures = append(report.Figures, f)
+			}
+			return report.print(c.OutOrStdout(), asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringVar(&benchTime, "time", "3s", "how long each is measured")
+	return c
+}
+
+// measure runs one benchmark and returns its output.
+func measure(ctx context.Context, m measurement, benchTime string) (string, error) {
+	if m.run == bookBenchmark {
+		benchTime = "1x"
+	}
+	pattern := "^" + strings.ReplaceAll(m.run, "/", "$/^") + "$"
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchtime", benchTime, m.pkg)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("bench %s: %w: %s", m.name, err, out)
+	}
+	return string(out), nil
+}
+
+// errNoFigure: a benchmark printed no line with the unit.
+var errNoFigure = errors.New("no such figure in the output")
+
+// readRate finds the best figure of a unit in the output of go test. Nanoseconds per operation become operations a second.
+func readRate(output io.Reader, unit string) (int64, error) {
+	best := int64(0)
+	lines := bufio.NewScanner(output)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		for i := 2; i+1 < len(fields); i += 2 {
+			if fields[i+1] != unit {
+				continue
+			}
+			v, err := strconv.ParseFloat(fields[i], 64)
+			if err != nil {
+				return 0, err
+			}
+			if unit == "ns/op" && v > 0 {
+				v = 1e9 / v
+			}
+			best = max(best, int64(v))
+		}
+	}
+	if best == 0 {
+		return 0, fmt.Errorf("%w: %s", errNoFigure, unit)
+	}
+	return best, lines.Err()
+}
+
+func (r benchReport) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	}
+	fmt.Fprintln(w, r.Machine)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "MEASURED\tPER SECOND\tRATIO\t")
+	for _, f := range r.Figures {
+		ratio := "base"
+		if f.Against != "" {
+			ratio = fmt.Sprintf("%d.%02d", f.Percent/100, f.Percent%100)
+		}
+		fmt.Fprintf(tw, "%s\t%d\t%s\t\n", f.Name, f.PerSecond, ratio)
+	}
+	return tw.Flush()
+}
+
+// machine names what it was measured on.
+func machine() string {
+	model := "unknown processor"
+	if raw, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(raw)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		kernel = []byte("unknown")
+	}
+	return fmt.Sprintf("%s, %d processors, Linux %s, %s %s/%s", model, runtime.NumCPU(), strings.TrimSpace(string(kernel)), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
