@@ -42,6 +42,7 @@ type line struct {
 	holder     protocol.AccountID
 	asset      AssetConfig
 	authorised bool
+	opened     bool // by this ledger: it was not there before
 }
 
 // defect is something in a ledger that could not be understood.
@@ -69,7 +70,11 @@ func (s *Service) read(meta xdr.LedgerCloseMeta) (facts, error) {
 	}
 	for _, p := range v1.TxProcessing {
 		hash := protocol.Hash(p.Result.TransactionHash)
-		f.results[hash] = p.Result.Result
+		f.note(hash, p.Result.Result)
+		if inner, ok := p.Result.Result.Result.GetInnerResultPair(); ok {
+			// Whoever sees a signed transaction of ours can wrap it in a fee bump of his own. It is ours all the same.
+			f.note(protocol.Hash(inner.TransactionHash), p.Result.Result)
+		}
 		env, ok := envelopes[hash]
 		if !ok {
 			f.defects = append(f.defects, defect{hash, "a result has no transaction"})
@@ -83,6 +88,24 @@ func (s *Service) read(meta xdr.LedgerCloseMeta) (facts, error) {
 		}
 	}
 	return f, nil
+}
+
+// note keeps what became of a transaction. Alone and inside fee bumps it can be in one ledger several times, and succeeds
+// at most once: that is what counts.
+func (f *facts) note(hash protocol.Hash, r xdr.TransactionResult) {
+	if before, ok := f.results[hash]; !ok || !before.Successful() {
+		f.results[hash] = r
+	}
+}
+
+// failedForGood reports whether a transaction with this result can never be applied any more: its operations were tried,
+// so its sequence number is used up. After any other failure it may still be in a later ledger, until its time has passed.
+func failedForGood(r xdr.TransactionResult) bool {
+	code := r.Result.Code
+	if inner, ok := r.Result.GetInnerResultPair(); ok {
+		code = inner.Result.Result.Code
+	}
+	return code == xdr.TransactionResultCodeTxFailed
 }
 
 // readPayments finds payments to our distribution accounts in a successful transaction.
@@ -215,7 +238,7 @@ func (s *Service) readChange(f *facts, c xdr.LedgerEntryChange) error {
 		if err != nil {
 			return err
 		}
-		f.lines = append(f.lines, line{holder, a, xdr.TrustLineFlags(t.Flags).IsAuthorized()})
+		f.lines = append(f.lines, line{holder, a, xdr.TrustLineFlags(t.Flags).IsAuthorized(), c.Type == xdr.LedgerEntryChangeTypeLedgerEntryCreated})
 	}
 	return nil
 }
@@ -224,7 +247,7 @@ func (s *Service) readChange(f *facts, c xdr.LedgerEntryChange) error {
 // has not: it changes lines, and nothing else.
 func (f facts) concern() bool {
 	for _, l := range f.lines {
-		if !l.authorised {
+		if l.opened && !l.authorised {
 			return true
 		}
 	}

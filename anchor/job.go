@@ -119,7 +119,7 @@ func (s *Service) planCreate(ctx context.Context, j job) (plan, finish, error) {
 func (s *Service) lookAll(ctx context.Context, tx *audit.Tx, account protocol.Account) error {
 	for _, t := range account.Trustlines {
 		if a, ours := s.assetOf(t.Asset); ours {
-			if err := s.look(ctx, tx, line{account.ID, a, t.Flags.IsAuthorized()}); err != nil {
+			if err := s.look(ctx, tx, line{account.ID, a, t.Flags.IsAuthorized(), true}); err != nil {
 				return err
 			}
 		}

@@ -60,10 +60,14 @@ type plan struct {
 // by anybody at any time; the observer ends it.
 func (s *Service) advance(ctx context.Context, j job, p plan) error {
 	// 1. Is a transaction of the source account under way? Another job's must end first.
+	before, err := lastOf(ctx, s.DB.Reader(), p.source)
+	if err != nil {
+		return err
+	}
 	t, err := inFlight(ctx, s.DB.Reader(), p.source)
 	if errors.Is(err, ErrNotFound) {
 		// 2. Build and store it, with its hash, before anybody signs.
-		t, err = s.build(ctx, j, p)
+		t, err = s.build(ctx, j, p, before)
 	}
 	if err != nil || t.kind != string(j.kind) || t.ref != j.ref {
 		return err
@@ -78,7 +82,17 @@ func (s *Service) advance(ctx context.Context, j job, p plan) error {
 	return s.submit(ctx, t)
 }
 
-func (s *Service) build(ctx context.Context, j job, p plan) (ledgerTx, error) {
+// lastOf returns the place of the newest transaction of a source account, 0 when there is none.
+func lastOf(ctx context.Context, r audit.Reader, source protocol.AccountID) (n int64, err error) {
+	if err = r.QueryRow(ctx, `SELECT coalesce(max(n), 0) FROM anchor.ledger_tx WHERE source = $1`, source).Scan(&n); err != nil {
+		err = fmt.Errorf("anchor: ledger transactions: %w", err)
+	}
+	return n, err
+}
+
+// build makes the job's transaction and stores it, unless the source account has had another since the one at before:
+// then the sequence number that was read may be used up.
+func (s *Service) build(ctx context.Context, j job, p plan, before int64) (ledgerTx, error) {
 	account, err := s.Network.Account(ctx, p.source)
 	if err != nil {
 		return ledgerTx{}, fmt.Errorf("anchor: source account: %w", err)
@@ -91,7 +105,7 @@ func (s *Service) build(ctx context.Context, j job, p plan) (ledgerTx, error) {
 	t := ledgerTx{id: newID(), kind: string(j.kind), ref: j.ref, source: p.source, key: p.key, hash: u.Hash(), envelope: u.Envelope(),
 		notAfter: u.NotAfter(), state: flow.Built}
 	s.Failpoint("store.before")
-	err = audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error { return s.storeBuilt(ctx, tx, j, &t, account.Ledger) })
+	err = audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error { return s.storeBuilt(ctx, tx, j, &t, before) })
 	s.Failpoint("store.after")
 	if errors.Is(err, errBusy) {
 		return ledgerTx{}, nil // another process was faster; the next round sees its transaction
@@ -102,30 +116,33 @@ func (s *Service) build(ctx context.Context, j job, p plan) (ledgerTx, error) {
 // errBusy: the source account has a transaction under way, or the job is done.
 var errBusy = errors.New("anchor: not now")
 
-// storeBuilt stores a transaction if its job is open, its source is free, and everything that happened on the ledger up
-// to the state that its sequence number was read from has been carried out here.
-func (s *Service) storeBuilt(ctx context.Context, tx *audit.Tx, j job, t *ledgerTx, asOf uint32) error {
+// storeBuilt stores a transaction if its job is open and its source has had no other since the one at before.
+func (s *Service) storeBuilt(ctx context.Context, tx *audit.Tx, j job, t *ledgerTx, before int64) error {
 	open, err := jobOpen(ctx, tx, j)
 	if err != nil {
 		return err
 	}
-	_, err = inFlight(ctx, tx, t.source)
-	if !open || err == nil {
-		return errBusy
-	}
-	if !errors.Is(err, ErrNotFound) {
+	last, err := lastOf(ctx, tx, t.source)
+	if err != nil {
 		return err
+	}
+	if !open || last != before {
+		return errBusy
 	}
 	if err := tx.QueryRow(ctx, `SELECT coalesce(max(attempt), 0) + 1 FROM anchor.ledger_tx WHERE kind = $1 AND ref = $2`, t.kind, t.ref).Scan(&t.attempt); err != nil {
 		return fmt.Errorf("anchor: attempts: %w", err)
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO anchor.ledger_tx (id, kind, ref, attempt, source, key, hash, envelope, not_after, state)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'built')`, t.id, t.kind, t.ref, t.attempt, t.source, t.key.String(), t.hash, t.envelope, t.notAfter)
+	tag, err := tx.Exec(ctx, `INSERT INTO anchor.ledger_tx (id, kind, ref, attempt, source, key, hash, envelope, not_after, state)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'built') ON CONFLICT DO NOTHING`, t.id, t.kind, t.ref, t.attempt, t.source, t.key.String(), t.hash,
+		t.envelope, t.notAfter)
 	if err != nil {
 		return fmt.Errorf("anchor: ledger transaction: %w", err)
 	}
+	if tag.RowsAffected() == 0 {
+		return errBusy // another process stored the very same one, or one of the same source, in the same moment
+	}
 	_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.built", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref,
-		"attempt": t.attempt, "ledger_tx": t.hash.String(), "as_of": int64(asOf)}})
+		"attempt": t.attempt, "ledger_tx": t.hash.String()}})
 	return err
 }
 

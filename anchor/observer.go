@@ -27,7 +27,8 @@ func (s *Service) observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for meta, err := range s.Network.Closes(ctx, stored+1) {
+	next := stored + 1
+	for meta, err := range s.Network.Closes(ctx, next) {
 		if err != nil {
 			return fmt.Errorf("anchor: closed ledgers: %w", err)
 		}
@@ -35,6 +36,10 @@ func (s *Service) observe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if f.seq != next { // a ledger that is passed over could hold a transaction that is then taken for dead
+			return fmt.Errorf("anchor: ledger %d came where %d was due", f.seq, next)
+		}
+		next++
 		if f.seq > stored+keepEvery || f.concern() || s.awaits(ctx, f) {
 			if err := s.carryOut(ctx, f); err != nil {
 				return fmt.Errorf("anchor: ledger %d: %w", f.seq, err)
@@ -142,7 +147,7 @@ func (s *Service) resolve(ctx context.Context, tx *audit.Tx, f facts) error {
 		switch {
 		case there && result.Successful():
 			event = flow.Success
-		case there:
+		case there && failedForGood(result):
 			event = flow.Failure
 		case !f.closed.After(t.notAfter):
 			continue
@@ -245,6 +250,10 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 // It happened whatever we think of it, so it clears as a receipt does; a person decides what becomes of the debt.
 func (s *Service) owe(ctx context.Context, tx *audit.Tx, p payment, amount money.Amount) error {
 	ref := "burnt/" + incomingRef(p.hash, p.op)
+	covered, err := s.covered(ctx, tx, p.asset, amount)
+	if err != nil || !covered { // the invariant tells what is wrong; to stand still would help nobody
+		return err
+	}
 	clearance, err := s.Gate.Check(ctx, tx, compliance.Movement{Ref: ref, Kind: compliance.Receipt, Subject: p.from, Amount: amount})
 	if err != nil {
 		return err
@@ -257,9 +266,27 @@ func (s *Service) owe(ctx context.Context, tx *audit.Tx, p payment, amount money
 	return err
 }
 
+// covered reports whether the book knows of that much credit in circulation. Credit that it does not know was issued by
+// somebody else with our key: it is not redeemed.
+func (s *Service) covered(ctx context.Context, r audit.Reader, a AssetConfig, amount money.Amount) (bool, error) {
+	balance, err := s.Custody.Balance(ctx, r, a.issued())
+	if errors.Is(err, book.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	there, err := balance.Available()
+	if err != nil {
+		return false, err
+	}
+	cmp, err := there.Cmp(amount)
+	return cmp >= 0, err
+}
+
 // look asks for an authorisation that a customer's line lacks.
 func (s *Service) look(ctx context.Context, tx *audit.Tx, l line) error {
-	if l.authorised {
+	if l.authorised || !l.opened { // what was withdrawn from an old line is not given back by a machine
 		return nil
 	}
 	if l.holder != l.asset.Distribution {

@@ -206,9 +206,9 @@ func TestDeadTransaction(t *testing.T) {
 	f.bring(f.statement("s", f.credit("30.00", d.Reference)), anchor.Imported{Entries: 1, Booked: 1, Matched: 1})
 	f.within("submission", func() (bool, any) { return f.unresolved() == 1, f.unresolved() })
 	f.net.close(f.cfg.TxLife) // in time, still
-	f.net.behave(takes)
 	f.net.close(time.Second)
 	f.within("death", func() (bool, any) { return f.dead() == 1, f.state() })
+	f.net.behave(takes) // not before: it would be handed over again, in time
 	f.reaches(alice, d.ID, "completed")
 	if got := f.balance(alice.ID); got != "30.0000000" {
 		t.Errorf("alice has %s", got)

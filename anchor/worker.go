@@ -154,13 +154,16 @@ type Health struct {
 // Health looks at the node, the cursor and the jobs.
 func (s *Service) Health(ctx context.Context) (Health, error) {
 	var h Health
+	stored, err := cursor(ctx, s.DB.Reader())
+	if err != nil {
+		return h, err
+	}
 	status, err := s.Network.Status(ctx)
 	if err != nil {
 		return h, err
 	}
-	stored, err := cursor(ctx, s.DB.Reader())
-	if err != nil {
-		return h, err
+	if status.Ledger < stored {
+		return h, fmt.Errorf("anchor: the node is at ledger %d and %d was read already: it is another ledger, or was set back", status.Ledger, stored)
 	}
 	s.mu.Lock()
 	read := max(stored, s.observed)

@@ -134,6 +134,7 @@ CREATE TABLE anchor.ledger_tx (
 );
 -- A source account has at most one transaction whose fate is not known: decision 4.
 CREATE UNIQUE INDEX ledger_tx_in_flight ON anchor.ledger_tx (source) WHERE state IN ('built', 'signed');
+CREATE INDEX ledger_tx_source ON anchor.ledger_tx (source, n);
 
 -- Files for the bank.
 CREATE TABLE anchor.payout (
