@@ -298,11 +298,13 @@ type gate struct {
 	reached chan struct{}
 	opened  chan struct{}
 	once    sync.Once
+	open    func()
 }
 
 func newGate(name string, free int64) *gate {
 	g := &gate{name: name, reached: make(chan struct{}), opened: make(chan struct{})}
 	g.free.Store(free)
+	g.open = sync.OnceFunc(func() { close(g.opened) })
 	return g
 }
 
@@ -334,11 +336,12 @@ func TestStaleSequence(t *testing.T) {
 	f.parts = plain
 	f.parts.Failpoint = quick.hit
 	f.second()
+	t.Cleanup(func() { slow.open(); quick.open() }) // before the two are stopped, also when the test has failed
 	f.reaches(alice, one.ID, "completed")
 	<-quick.reached
-	close(slow.opened)
+	slow.open()
 	f.reaches(alice, two.ID, "completed")
-	close(quick.opened)
+	quick.open()
 	if f.dead() != 0 || f.balance(alice.ID) != "30.0000000" {
 		t.Error(f.balance(alice.ID), f.state())
 	}
