@@ -220,6 +220,11 @@ func (f *fixture) post(t testing.TB, tx *txnbuild.Transaction) (int, map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
+	return f.postText(t, text)
+}
+
+func (f *fixture) postText(t testing.TB, text string) (int, map[string]any) {
+	t.Helper()
 	body, _ := json.Marshal(map[string]string{"transaction": text})
 	res, v := f.do(t, "POST", "/auth", "application/json", string(body), nil)
 	return res.StatusCode, v

@@ -90,11 +90,14 @@ func TestToken(t *testing.T) {
 func TestManyAtOnceGetOneToken(t *testing.T) {
 	f := newFixture(t)
 	key := keypair.MustRandom()
-	tx := sign(t, f.challenge(t, key.Address()), key)
+	text, err := sign(t, f.challenge(t, key.Address()), key).Base64()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	status := make([]int, 8)
 	for i := range status {
-		wg.Go(func() { status[i], _ = f.post(t, tx) })
+		wg.Go(func() { status[i], _ = f.postText(t, text) })
 	}
 	wg.Wait()
 	good := 0
