@@ -223,7 +223,8 @@ func (s *signer) Sign(_ context.Context, r keymgmt.Request) (keymgmt.Signature, 
 	s.refs[r.Ref] = string(r.Body)
 	s.made++
 	hash := sha256.Sum256(r.Body)
-	return keymgmt.Signature{Public: key.Public().(ed25519.PublicKey), Bytes: ed25519.Sign(key, hash[:])}, nil
+	public, err := keymgmt.NewPublicKey(keymgmt.Ed25519, key.Public().(ed25519.PublicKey))
+	return keymgmt.Signature{Public: public, Bytes: ed25519.Sign(key, hash[:])}, err
 }
 
 // behave makes every signature fail with err; nil mends it.

@@ -124,10 +124,12 @@ func (r Request) Validate() error {
 	return nil
 }
 
-// Signature is the answer: the signature and the public key it verifies under. All keys of this version are Ed25519.
+// Signature is the answer: what was signed with which public key. Bytes holds one signature after the other, one for
+// each message that the body has for this key (a Bitcoin transaction has one for each of its inputs, everything else
+// has one), each Public.Algorithm().SignatureSize() bytes long.
 type Signature struct {
-	Public []byte // 32 bytes
-	Bytes  []byte // 64 bytes
+	Public PublicKey
+	Bytes  []byte
 }
 
 // Signer signs what it can read and its policy allows.

@@ -72,3 +72,36 @@ func TestKindText(t *testing.T) {
 		t.Error("a bare hash is a kind")
 	}
 }
+
+func TestPublicKey(t *testing.T) {
+	for _, a := range []keymgmt.Algorithm{keymgmt.Ed25519, keymgmt.Secp256k1, keymgmt.P256} {
+		b := make([]byte, a.PublicSize())
+		b[0], b[len(b)-1] = 3, 255
+		key, err := keymgmt.NewPublicKey(a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again keymgmt.PublicKey
+		if err := again.UnmarshalText([]byte(key.String())); err != nil || again != key || key.Algorithm() != a {
+			t.Errorf("%s read again is %s, %v", key, again, err)
+		}
+		key.Bytes()[0] = 0 // the caller's own
+		if again != key {
+			t.Error("a caller can change a public key")
+		}
+		text := key.String()
+		for _, bad := range []string{"", a.String(), strings.ToUpper(text), text[:len(text)-2], text + "00", "x" + text, a.String() + ":"} {
+			if err := again.UnmarshalText([]byte(bad)); !errors.Is(err, keymgmt.ErrMalformed) {
+				t.Errorf("%q: %v", bad, err)
+			}
+		}
+	}
+	for name, b := range map[string][]byte{"uncompressed": append([]byte{4}, make([]byte, 32)...), "short": make([]byte, 32), "none": nil} {
+		if _, err := keymgmt.NewPublicKey(keymgmt.P256, b); !errors.Is(err, keymgmt.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := (keymgmt.PublicKey{}).MarshalText(); err == nil {
+		t.Error("no key has a text")
+	}
+}

@@ -75,7 +75,11 @@ func (s *signer) Sign(_ context.Context, body []byte, ref string) ([]byte, error
 		return nil, keymgmt.ErrRefUsed
 	}
 	s.refs[ref] = body
-	return ed25519.Sign(s.key, meaning.Message()), nil
+	public, err := keymgmt.NewPublicKey(keymgmt.Ed25519, s.key.Public().(ed25519.PublicKey))
+	if err != nil {
+		return nil, err
+	}
+	return ed25519.Sign(s.key, meaning.Messages(public)[0]), nil
 }
 
 func (s *signer) fail(err error) {

@@ -11,7 +11,7 @@ import (
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/pkcs11"
-	"github.com/diamante/gateway/node/protocol"
+	"github.com/diamante/gateway/keymgmt/policy"
 )
 
 const dryRun = "nothing was changed; add --yes to do it"
@@ -66,7 +66,7 @@ func keygen(ctx context.Context, cfg *Config, o options, stdout io.Writer) error
 			if err != nil {
 				return err
 			}
-			address, err := protocol.AccountIDFromKey(public)
+			address, err := policy.PublicKey{PublicKey: public}.MarshalText()
 			if err != nil {
 				return err
 			}
@@ -101,11 +101,11 @@ func listKeys(ctx context.Context, cfg *Config, o options, stdout io.Writer) err
 			if item.Fault != nil {
 				row.Fault = item.Fault.Error()
 			} else {
-				address, err := protocol.AccountIDFromKey(item.Public)
+				address, err := policy.PublicKey{PublicKey: item.Public}.MarshalText()
 				if err != nil {
 					return err
 				}
-				row.Address = address.String()
+				row.Address = string(address)
 			}
 			rows = append(rows, row)
 		}

@@ -223,7 +223,7 @@ func TestServeEndsWhenAnOperatorMustAct(t *testing.T) {
 		want   string
 	}{
 		"policy names another key": {func(r *rig) {
-			r.sign(func(f *policy.File) { f.Keys[0].Public = r.cfg.Policy.Officer })
+			r.sign(func(f *policy.File) { f.Keys[0].Public = policy.Ledger(r.cfg.Policy.Officer) })
 		}, "another key"},
 		"policy names a missing key": {func(r *rig) {
 			r.sign(func(f *policy.File) { f.Keys[0].ID = r.key("network/other") })

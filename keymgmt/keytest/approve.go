@@ -38,7 +38,7 @@ func NewApprover(t testing.TB, keys ...keymgmt.KeyID) *Approver {
 		must(t, err)
 		account, err := protocol.AccountIDFromKey(public)
 		must(t, err)
-		file.Keys = append(file.Keys, policy.Key{ID: id, Public: account, Callers: []string{client},
+		file.Keys = append(file.Keys, policy.Key{ID: id, Public: policy.Ledger(account), Callers: []string{client},
 			Checkpoint: &policy.CheckpointRule{Origin: origin}})
 	}
 	text, err := policy.Marshal(file)

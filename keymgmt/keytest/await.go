@@ -2,19 +2,19 @@ package keytest
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // poll is how often the suite looks whether something came back.
 const poll = 10 * time.Millisecond
 
 func valid(r keymgmt.Request, sig keymgmt.Signature) bool {
-	return len(sig.Public) == ed25519.PublicKeySize && ed25519.Verify(sig.Public, message(r), sig.Bytes)
+	return signature.Verify(sig.Public, message(r), sig.Bytes)
 }
 
 // untilAvailable asks again, as a caller would, until the signer is back.

@@ -51,7 +51,7 @@ func TestSigner(t *testing.T, open func(t *testing.T) SignerFixture) {
 }
 
 func signsValid(t *testing.T, f SignerFixture) {
-	var public []byte
+	var public keymgmt.PublicKey
 	for n := range 3 {
 		r := f.Allowed(n)
 		sig, err := f.Signer.Sign(limited(t), r)
@@ -59,10 +59,10 @@ func signsValid(t *testing.T, f SignerFixture) {
 			t.Fatal(err)
 		}
 		verify(t, r, sig)
-		if public == nil {
+		if public.IsZero() {
 			public = sig.Public
 		}
-		if !bytes.Equal(public, sig.Public) {
+		if public != sig.Public {
 			t.Fatal("the key changed between two answers")
 		}
 	}
@@ -79,7 +79,7 @@ func sameAnswer(t *testing.T, f SignerFixture) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(first.Bytes, again.Bytes) || !bytes.Equal(first.Public, again.Public) {
+		if !bytes.Equal(first.Bytes, again.Bytes) || first.Public != again.Public {
 			t.Fatal("asking again gave another answer")
 		}
 	}

@@ -33,7 +33,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		if len(m.Message()) == 0 || len(m.Words()) == 0 || !m.Is(keymgmt.Kind(kind), body) {
+		if len(message(m)) == 0 || len(m.Words()) == 0 || !m.Is(keymgmt.Kind(kind), body) {
 			t.Fatalf("no message or no words for %x", body)
 		}
 		for _, w := range m.Words() {

@@ -8,7 +8,7 @@
 //	m, err := payload.Decode(keymgmt.KindTransaction, body)
 //	m.Words()      // "pays 3.0000000 USD issued by G... to G... from G..."
 //	m.Transaction  // figures for the policy
-//	m.Message()    // what Ed25519 is given
+//	m.Messages(k)  // what key k is given to sign
 package payload
 
 import (
@@ -38,8 +38,14 @@ type Meaning struct {
 // Kind returns the kind that the body was read as, zero for the zero Meaning.
 func (m Meaning) Kind() keymgmt.Kind { return m.kind }
 
-// Message returns the exact bytes that are given to Ed25519.
-func (m Meaning) Message() []byte { return bytes.Clone(m.message) }
+// Messages returns the exact bytes that a key is given to sign, each by itself: the message for Ed25519, digests of 32
+// bytes for ECDSA. None means that there is nothing here for this key, or for a key of its algorithm.
+func (m Meaning) Messages(public keymgmt.PublicKey) [][]byte {
+	if m.message == nil || public.Algorithm() != keymgmt.Ed25519 {
+		return nil
+	}
+	return [][]byte{bytes.Clone(m.message)}
+}
 
 // Words returns the effects in words, one a line, fit to be shown and to be kept in a log: printable, with everything
 // that came from outside quoted or in a checked form.

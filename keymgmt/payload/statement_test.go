@@ -50,7 +50,7 @@ func TestChallengeOfAnotherImplementation(t *testing.T) {
 			c.ClientDomain != "" || c.Network != passphrase.NetworkID() || c.MaxTime.Sub(c.MinTime) != 15*time.Minute {
 			t.Errorf("%+v", c)
 		}
-		if !bytes.Equal(meaning.Message(), hash) {
+		if !bytes.Equal(message(meaning), hash) {
 			t.Error("the message is not the transaction's hash")
 		}
 		words := strings.Join(meaning.Words(), "\n")
@@ -127,7 +127,7 @@ func TestCheckpoints(t *testing.T) {
 	root := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
 	good := "bank.example/audit\n20852163\n" + root + "\n"
 	m, err := payload.Decode(keymgmt.KindCheckpoint, []byte(good))
-	if err != nil || string(m.Message()) != good || m.Checkpoint.Origin != "bank.example/audit" || m.Checkpoint.Size != 20852163 || m.Checkpoint.Root[31] != 7 {
+	if err != nil || string(message(m)) != good || m.Checkpoint.Origin != "bank.example/audit" || m.Checkpoint.Size != 20852163 || m.Checkpoint.Root[31] != 7 {
 		t.Fatalf("%+v, %v", m.Checkpoint, err)
 	}
 	for name, bad := range map[string]string{
@@ -185,7 +185,7 @@ func TestTokensOfAnotherImplementation(t *testing.T) {
 			continue
 		}
 		c := m.JWT
-		if string(m.Message()) != text || c.Issuer != "https://a.example/auth?x=y" || c.Subject != "G" || c.ID != "7" || c.Audience[0] != "one" ||
+		if string(message(m)) != text || c.Issuer != "https://a.example/auth?x=y" || c.Subject != "G" || c.ID != "7" || c.Audience[0] != "one" ||
 			!c.IssuedAt.Equal(start) || !c.Expires.Equal(start.Add(time.Hour)) {
 			t.Errorf("%s: %+v", name, c)
 		}

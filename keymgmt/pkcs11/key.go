@@ -209,9 +209,9 @@ func isEdwards(value []byte) bool {
 
 // Generate makes an Ed25519 key pair inside the token and returns its public key. ErrExists says that the label is
 // taken, also by half a key or by another kind of key: then nothing is made.
-func (k *Keyring) Generate(ctx context.Context, id keymgmt.KeyID) ([]byte, error) {
+func (k *Keyring) Generate(ctx context.Context, id keymgmt.KeyID) (keymgmt.PublicKey, error) {
 	if id.IsZero() {
-		return nil, fmt.Errorf("%w: no key named", keymgmt.ErrMalformed)
+		return keymgmt.PublicKey{}, fmt.Errorf("%w: no key named", keymgmt.ErrMalformed)
 	}
 	_, err := with(ctx, k, func(e *epoch, s session) (struct{}, error) {
 		// Locked in here, where a caller that stopped waiting does not unlock it under a call in flight.
@@ -220,7 +220,7 @@ func (k *Keyring) Generate(ctx context.Context, id keymgmt.KeyID) ([]byte, error
 		return struct{}{}, k.generateOnce(e, s, id)
 	})
 	if err != nil {
-		return nil, err
+		return keymgmt.PublicKey{}, err
 	}
 	return k.Public(ctx, id)
 }
@@ -282,10 +282,10 @@ func (l *library) generate(s session, label string, ckaID, params []byte) error 
 
 // Listed is one private key of the token.
 type Listed struct {
-	Label  string        // as the token has it
-	Key    keymgmt.KeyID // zero when the label is no key id
-	Public []byte        // nil when the key is refused
-	Fault  error         // why it cannot be used; nil when it can
+	Label  string            // as the token has it
+	Key    keymgmt.KeyID     // zero when the label is no key id
+	Public keymgmt.PublicKey // zero when the key is refused
+	Fault  error             // why it cannot be used; nil when it can
 }
 
 // List returns the token's private keys, by label. Keys that this keyring would refuse are listed with the reason.
@@ -312,7 +312,9 @@ func (k *Keyring) List(ctx context.Context) ([]Listed, error) {
 					return nil, item.Fault
 				}
 				if item.Fault == nil {
-					item.Public = append([]byte(nil), found.public[:]...)
+					if item.Public, err = keymgmt.NewPublicKey(keymgmt.Ed25519, found.public[:]); err != nil {
+						return nil, err
+					}
 				}
 			}
 			list = append(list, item)

@@ -100,7 +100,7 @@ func TestKeysRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, item := range list {
-		if (item.Fault == nil) != (item.Key == good) || (item.Public == nil) != (item.Fault != nil) {
+		if (item.Fault == nil) != (item.Key == good) || item.Public.IsZero() != (item.Fault != nil) {
 			t.Errorf("listed: %+v", item)
 		}
 	}
@@ -247,7 +247,7 @@ func TestReplacedKeyIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrKeyRefused) {
 		t.Fatalf("got %v", err)
 	}
-	if public, err := ring.Public(t.Context(), one); err == nil && !bytes.Equal(public, before) {
+	if public, err := ring.Public(t.Context(), one); err == nil && public != before {
 		t.Fatal("the id means another key now")
 	}
 }

@@ -135,30 +135,36 @@ func (k *Keyring) Close() error {
 	return k.lib.release()
 }
 
-// Public returns the 32-byte Ed25519 public key of key.
-func (k *Keyring) Public(ctx context.Context, key keymgmt.KeyID) ([]byte, error) {
-	return with(ctx, k, func(e *epoch, s session) ([]byte, error) {
+// Public returns the public key of key.
+func (k *Keyring) Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicKey, error) {
+	return with(ctx, k, func(e *epoch, s session) (keymgmt.PublicKey, error) {
 		found, err := k.find(e, s, key)
 		if err != nil {
-			return nil, err
+			return keymgmt.PublicKey{}, err
 		}
-		return append([]byte(nil), found.public[:]...), nil
+		return keymgmt.NewPublicKey(keymgmt.Ed25519, found.public[:])
 	})
 }
 
-// Sign spends the approval and returns the 64-byte Ed25519 signature of its message, verified.
-func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([]byte, error) {
+// Sign spends the approval and returns the signatures of its messages, verified.
+func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if a == nil {
 		return nil, policy.ErrSpent
 	}
-	message, err := a.Spend(a.Key())
+	messages, err := a.Spend(a.Key())
 	if err != nil {
 		return nil, err
 	}
-	return k.sign(ctx, a.Key(), message)
+	signatures := make([][]byte, len(messages))
+	for i, m := range messages {
+		if signatures[i], err = k.sign(ctx, a.Key(), m); err != nil {
+			return nil, err
+		}
+	}
+	return signatures, nil
 }
 
 // errMismatch: the token's signature does not verify under the key's public object. Read as a stale handle first.

@@ -227,10 +227,10 @@ func TestGenerateAndList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list) != 2 || list[0].Key != b || list[1].Key != a || !bytes.Equal(list[1].Public, public) {
+	if len(list) != 2 || list[0].Key != b || list[1].Key != a || list[1].Public != public {
 		t.Fatalf("list: %+v", list)
 	}
-	if again, err := ring.Public(t.Context(), a); err != nil || !bytes.Equal(again, public) {
+	if again, err := ring.Public(t.Context(), a); err != nil || again != public {
 		t.Fatalf("the key changed: %v", err)
 	}
 }
@@ -293,7 +293,7 @@ func trySign(ctx context.Context, ring *Keyring, id keymgmt.KeyID, message []byt
 	if err != nil {
 		return err
 	}
-	if !ed25519.Verify(public, message, signature) {
+	if !ed25519.Verify(public.Bytes(), message, signature) {
 		return errWrong
 	}
 	return nil

@@ -19,14 +19,14 @@ var (
 	ErrOtherKey = errors.New("policy: approval is for another key")
 )
 
-// Approval is the permission to sign one message with one key, once. Decide makes it and nothing else can; a keyring
+// Approval is the permission to sign the messages of one request with one key, once. Decide makes it and nothing else can; a keyring
 // takes it instead of bytes, so there is no way to sign what was not decided. The zero value permits nothing.
 type Approval struct {
-	key     keymgmt.KeyID
-	kind    keymgmt.Kind
-	message []byte
-	reserve []Reservation
-	left    atomic.Int32 // 1 until spent; 0 in the zero value, which therefore is spent
+	key      keymgmt.KeyID
+	kind     keymgmt.Kind
+	messages [][]byte
+	reserve  []Reservation
+	left     atomic.Int32 // 1 until spent; 0 in the zero value, which therefore is spent
 }
 
 // Reservation is what the approved message uses up of a daily limit. The service stores it before anything is signed.
@@ -47,21 +47,30 @@ func (a *Approval) Kind() keymgmt.Kind { return a.kind }
 // Reservations returns what must be counted against the day's limits before signing.
 func (a *Approval) Reservations() []Reservation { return append([]Reservation(nil), a.reserve...) }
 
-// Spend gives the exact bytes to sign to the keyring that holds key, once. A keyring may use the message again while
-// it retries within the one call, but not keep it. Spending for another key burns the approval: whoever does that is
+// Spend gives the exact bytes to sign to the keyring that holds key, once: one message or more, each to be signed by
+// itself, a digest of 32 bytes when the key is ECDSA. A keyring may use them again while it retries within the one
+// call, but not keep them. Spending for another key burns the approval: whoever does that is
 // confused, and a confused program should not get a second try.
-func (a *Approval) Spend(key keymgmt.KeyID) (message []byte, err error) {
+func (a *Approval) Spend(key keymgmt.KeyID) (messages [][]byte, err error) {
 	if a == nil || !a.left.CompareAndSwap(1, 0) {
 		return nil, ErrSpent
 	}
 	if key != a.key {
 		return nil, fmt.Errorf("%w: %s, not %s", ErrOtherKey, a.key, key)
 	}
-	return bytes.Clone(a.message), nil
+	return clone(a.messages), nil
 }
 
-func approve(key keymgmt.KeyID, kind keymgmt.Kind, message []byte, reserve []Reservation) *Approval {
-	a := &Approval{key: key, kind: kind, message: bytes.Clone(message), reserve: reserve}
+func clone(messages [][]byte) [][]byte {
+	copied := make([][]byte, len(messages))
+	for i, m := range messages {
+		copied[i] = bytes.Clone(m)
+	}
+	return copied
+}
+
+func approve(key keymgmt.KeyID, kind keymgmt.Kind, messages [][]byte, reserve []Reservation) *Approval {
+	a := &Approval{key: key, kind: kind, messages: clone(messages), reserve: reserve}
 	a.left.Store(1)
 	return a
 }

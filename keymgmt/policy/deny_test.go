@@ -76,10 +76,19 @@ func (b *bank) request(id string, kind keymgmt.Kind, body []byte) keymgmt.Reques
 	return keymgmt.Request{Key: key, Kind: kind, Body: body, Ref: "r"}
 }
 
+func (b *bank) account(id string) protocol.AccountID {
+	b.t.Helper()
+	account, err := protocol.AccountIDFromKey(b.rule(id).Public.Bytes())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return account
+}
+
 // by builds a transaction of one of the bank's accounts.
 func (b *bank) by(id string, ops ...txbuild.Operation) keymgmt.Request {
 	b.t.Helper()
-	return b.transaction(id, b.params(b.rule(id).Public, ops...))
+	return b.transaction(id, b.params(b.account(id), ops...))
 }
 
 func (b *bank) pay(amount string) txbuild.Payment {
@@ -392,9 +401,9 @@ func TestApprovalIsSpentOnce(t *testing.T) {
 	if a.Key() != r.Key || a.Kind() != r.Kind {
 		t.Fatalf("approval of %s for %s", a.Kind(), a.Key())
 	}
-	message, err := a.Spend(r.Key)
-	if err != nil || len(message) != 32 {
-		t.Fatalf("%x, %v", message, err)
+	messages, err := a.Spend(r.Key)
+	if err != nil || len(messages) != 1 || len(messages[0]) != 32 {
+		t.Fatalf("%x, %v", messages, err)
 	}
 	if message, err := a.Spend(r.Key); !errors.Is(err, policy.ErrSpent) || message != nil {
 		t.Errorf("second time: %x, %v", message, err)

@@ -47,10 +47,10 @@ type File struct {
 // Key holds the rules of one key. Exactly one of the four sections is there: a key has one purpose, so that no message
 // of one kind can be mistaken for one of another under the same key.
 type Key struct {
-	ID      keymgmt.KeyID      `toml:"id"`
-	Public  protocol.AccountID `toml:"public"`  // the Ed25519 public key, in the ledger's notation for accounts
-	Callers []string           `toml:"callers"` // the first DNS name in the certificate of each client that may ask
-	Frozen  bool               `toml:"frozen"`  // true stops the key. Optional
+	ID      keymgmt.KeyID `toml:"id"`
+	Public  PublicKey     `toml:"public"`  // the one key that the id stands for
+	Callers []string      `toml:"callers"` // the first DNS name in the certificate of each client that may ask
+	Frozen  bool          `toml:"frozen"`  // true stops the key. Optional
 
 	Transaction *TransactionRule `toml:"transaction,omitempty"`
 	Challenge   *ChallengeRule   `toml:"challenge,omitempty"`
@@ -185,7 +185,7 @@ func (f *File) validate() error {
 	if len(f.Keys) == 0 {
 		return bad("no keys")
 	}
-	ids, publics := map[keymgmt.KeyID]bool{}, map[protocol.AccountID]bool{}
+	ids, publics := map[keymgmt.KeyID]bool{}, map[PublicKey]bool{}
 	for i := range f.Keys {
 		k := &f.Keys[i]
 		if k.ID.IsZero() || k.Public.IsZero() {

@@ -12,7 +12,6 @@
 package policy
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -82,12 +81,12 @@ func (p *Policy) Keys() []keymgmt.KeyID {
 	return slices.SortedFunc(maps.Keys(p.keys), func(a, b keymgmt.KeyID) int { return strings.Compare(a.String(), b.String()) })
 }
 
-// Public returns the Ed25519 public key that the file registers for key, nil when it does not know the key.
-func (p *Policy) Public(key keymgmt.KeyID) ed25519.PublicKey {
+// Public returns the public key that the file registers for key, zero when it does not know the key.
+func (p *Policy) Public(key keymgmt.KeyID) keymgmt.PublicKey {
 	if rule := p.keys[key]; rule != nil {
-		return rule.Public.Key()
+		return rule.Public.PublicKey
 	}
-	return nil
+	return keymgmt.PublicKey{}
 }
 
 // Knows reports whether key exists as far as caller may know.
@@ -132,5 +131,9 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	if err != nil {
 		return nil, err
 	}
-	return approve(r.Key, r.Kind, m.Message(), reserve), nil
+	messages := m.Messages(rule.Public.PublicKey)
+	if len(messages) == 0 {
+		return nil, deny("public", "nothing in it is for key %s to sign", r.Key)
+	}
+	return approve(r.Key, r.Kind, messages, reserve), nil
 }

@@ -71,7 +71,7 @@ func (s Setup) File() (File, error) {
 		if r.key.ID, err = keymgmt.ParseKeyID(r.id); err != nil {
 			return File{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
-		r.key.Public, r.key.Callers = r.public, []string{s.Gateway}
+		r.key.Public, r.key.Callers = Ledger(r.public), []string{s.Gateway}
 		f.Keys = append(f.Keys, r.key)
 	}
 	return f, f.validate()

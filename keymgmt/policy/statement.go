@@ -49,7 +49,7 @@ func (p *Policy) challenge(k *Key, c *payload.Challenge, facts Facts) error {
 	switch {
 	case c.Network != p.network:
 		return deny("network", "the challenge is for network %s", c.Network)
-	case c.Server != k.Public:
+	case c.Server != k.Public.account():
 		return deny("challenge.server", "source %s is not the key's account", c.Server)
 	case !slices.Contains(rule.HomeDomains, c.HomeDomain):
 		return deny("challenge.home_domains", "home domain %q is not allowed", c.HomeDomain)

@@ -190,7 +190,7 @@ func TestFilesThatMeanNothing(t *testing.T) {
 		"limit twice":       func(f *policy.File) { l := &f.Keys[0].Transaction.Limits; *l = append(*l, (*l)[0]) },
 		"no destinations":   func(f *policy.File) { f.Keys[0].Transaction.CreateAccount.Destinations = nil },
 		"any and one": func(f *policy.File) {
-			f.Keys[1].Transaction.Payments[0].Destinations = append(policy.Anyone(), policy.Only(f.Keys[0].Public)...)
+			f.Keys[1].Transaction.Payments[0].Destinations = append(policy.Anyone(), f.Keys[0].Transaction.CreateAccount.Destinations...)
 		},
 		"no starting":        func(f *policy.File) { f.Keys[0].Transaction.CreateAccount.MaxStarting = policy.Quantity{} },
 		"no assets":          func(f *policy.File) { f.Keys[1].Transaction.Payments[0].Assets = nil },

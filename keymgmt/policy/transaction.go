@@ -102,7 +102,7 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, facts Facts) ([]Res
 		return nil, deny("facts", "the day's counters are not known")
 	case t.Network != p.network:
 		return nil, deny("network", "the transaction is for network %s", t.Network)
-	case t.Source != k.Public:
+	case t.Source != k.Public.account():
 		return nil, deny("transaction.source", "source %s is not the key's account", t.Source)
 	case rule.MaxFee.over(t.Fee):
 		return nil, deny("transaction.max_fee", "fee %s is over %s", payload.Decimal(t.Fee), rule.MaxFee)
@@ -113,7 +113,7 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, facts Facts) ([]Res
 	}
 	out := map[protocol.Asset]*big.Int{}
 	for i, op := range t.Operations {
-		if op.Origin() != k.Public {
+		if op.Origin() != k.Public.account() {
 			return nil, deny("transaction.source", "source %s of operation %d is not the key's account", op.Origin(), i)
 		}
 		effect, err := p.operation(k, op)
@@ -182,11 +182,11 @@ func (p *Policy) operation(k *Key, op payload.Operation) (effect, error) {
 	case payload.SetOptions:
 		return effect{}, rule.SetOptions.decide(op)
 	case payload.SetTrustLineFlags:
-		return effect{}, rule.SetTrustLineFlags.decide(k.Public, op)
+		return effect{}, rule.SetTrustLineFlags.decide(k.Public.account(), op)
 	case payload.ManageData:
 		return effect{}, rule.ManageData.decide(op)
 	case payload.Clawback:
-		return effect{op.Asset, op.Amount}, rule.Clawback.decide(k.Public, op)
+		return effect{op.Asset, op.Amount}, rule.Clawback.decide(k.Public.account(), op)
 	}
 	return effect{}, deny("transaction.operation", "operation %T is not known", op)
 }

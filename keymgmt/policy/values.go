@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/payload"
 	"github.com/diamante/gateway/node/protocol"
 )
@@ -95,6 +96,55 @@ func (p *Party) UnmarshalText(b []byte) error {
 	}
 	*p = Party{}
 	return p.id.UnmarshalText(b)
+}
+
+// PublicKey is a key's public half in a policy file: a G... address for Ed25519, as the ledger shows it, and else what
+// keymgmt.PublicKey has as its text, "secp256k1:HEX".
+type PublicKey struct{ keymgmt.PublicKey }
+
+// Ledger returns the public key of an account's master key.
+func Ledger(id protocol.AccountID) PublicKey {
+	public, err := keymgmt.NewPublicKey(keymgmt.Ed25519, id.Key())
+	if err != nil {
+		return PublicKey{} // the zero account
+	}
+	return PublicKey{public}
+}
+
+// account returns the account whose master key p is, zero when the ledger knows no such keys.
+func (p PublicKey) account() protocol.AccountID {
+	if p.Algorithm() != keymgmt.Ed25519 {
+		return protocol.AccountID{}
+	}
+	id, err := protocol.AccountIDFromKey(p.Bytes())
+	if err != nil {
+		return protocol.AccountID{}
+	}
+	return id
+}
+
+// MarshalText returns the file's notation; the zero value is an error.
+func (p PublicKey) MarshalText() ([]byte, error) {
+	if id := p.account(); !id.IsZero() {
+		return id.MarshalText()
+	}
+	return p.PublicKey.MarshalText()
+}
+
+// UnmarshalText reads the file's notation, one for each key.
+func (p *PublicKey) UnmarshalText(b []byte) error {
+	var id protocol.AccountID
+	if id.UnmarshalText(b) == nil {
+		*p = Ledger(id)
+		return nil
+	}
+	if err := p.PublicKey.UnmarshalText(b); err != nil {
+		return err
+	}
+	if p.Algorithm() == keymgmt.Ed25519 {
+		return fmt.Errorf("%w: an Ed25519 key is written as a G... address", ErrInvalid)
+	}
+	return nil
 }
 
 func allows(list []Party, id protocol.AccountID) bool {

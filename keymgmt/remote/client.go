@@ -3,7 +3,6 @@ package remote
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -97,10 +96,10 @@ func (c *Client) Sign(ctx context.Context, r keymgmt.Request) (keymgmt.Signature
 	switch {
 	case out.Error != nil:
 		return keymgmt.Signature{}, fromWire(out.Error)
-	case len(out.Public) != ed25519.PublicKeySize || len(out.Signature) != ed25519.SignatureSize:
+	case out.Public == nil || out.Public.IsZero() || len(out.Signature) == 0 || len(out.Signature)%out.Public.Algorithm().SignatureSize() != 0:
 		return keymgmt.Signature{}, fmt.Errorf("%w: the signer's answer is no signature", keymgmt.ErrUnavailable)
 	}
-	return keymgmt.Signature{Public: out.Public, Bytes: out.Signature}, nil
+	return keymgmt.Signature{Public: *out.Public, Bytes: out.Signature}, nil
 }
 
 // Health says of each part of the signer whether it works. An error means that not even that is known, or that it can't

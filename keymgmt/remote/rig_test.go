@@ -24,7 +24,6 @@ import (
 	"github.com/diamante/gateway/keymgmt/remote"
 	"github.com/diamante/gateway/keymgmt/service"
 	"github.com/diamante/gateway/keymgmt/softkey"
-	"github.com/diamante/gateway/node/protocol"
 )
 
 func TestMain(m *testing.M) { schematest.Main(m) }
@@ -173,7 +172,7 @@ func open(t testing.TB, rules map[string]policy.Key) (*service.Service, *softkey
 		}
 		rule.ID, rule.Callers = key(t, id), []string{caller}
 		ring.Put(rule.ID, private)
-		if rule.Public, err = protocol.AccountIDFromKey(public); err != nil {
+		if rule.Public.PublicKey, err = keymgmt.NewPublicKey(keymgmt.Ed25519, public); err != nil {
 			t.Fatal(err)
 		}
 		f.Keys = append(f.Keys, rule)

@@ -101,7 +101,7 @@ func (h *handler) sign(w http.ResponseWriter, r *http.Request) {
 		h.write(w, status, signResponse{Error: wire})
 		return
 	}
-	h.write(w, http.StatusOK, signResponse{Public: sig.Public, Signature: sig.Bytes})
+	h.write(w, http.StatusOK, signResponse{Public: &sig.Public, Signature: sig.Bytes})
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, caller string) (keymgmt.Signature, error) {

@@ -43,9 +43,9 @@ type signRequest struct {
 
 // signResponse holds a signature or an error, never both.
 type signResponse struct {
-	Public    []byte     `json:"public,omitempty"`
-	Signature []byte     `json:"signature,omitempty"`
-	Error     *wireError `json:"error,omitempty"`
+	Public    *keymgmt.PublicKey `json:"public,omitempty"`
+	Signature []byte             `json:"signature,omitempty"` // base64
+	Error     *wireError         `json:"error,omitempty"`
 }
 
 type wireError struct {

@@ -12,13 +12,14 @@ import (
 // Every error is one of these, told apart with errors.Is: keymgmt.ErrUnavailable when the keys' home cannot be reached
 // or refuses for now (it may work later, and the service will ask again with a new Approval), keymgmt.ErrUnknownKey
 // when there is no such key, or more than one (an operator must act), the context's own error, or that of
-// Approval.Spend. Ed25519 is deterministic, so a keyring may retry within one call; it never retries a PIN.
+// Approval.Spend. A keyring may retry within one call, since nobody sees
+// what the first try made; it never retries a PIN.
 type Keyring interface {
-	// Public returns the 32-byte Ed25519 public key of key.
-	Public(ctx context.Context, key keymgmt.KeyID) ([]byte, error)
-	// Sign spends the approval for the key it names and returns the 64-byte Ed25519 signature of its message. The
-	// service verifies the signature before anyone else sees it.
-	Sign(ctx context.Context, a *policy.Approval) ([]byte, error)
+	// Public returns the public key of key.
+	Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicKey, error)
+	// Sign spends the approval for the key it names and returns one signature for each of its messages, in their
+	// order, each in the form of the key's algorithm. The service verifies them before anyone else sees them.
+	Sign(ctx context.Context, a *policy.Approval) ([][]byte, error)
 	// Ping reports whether signing can be expected to work now. It is cheap enough for every health check.
 	Ping(ctx context.Context) error
 }

@@ -77,7 +77,7 @@ type faulty struct {
 	mu            sync.Mutex // guards the fields above
 }
 
-func (f *faulty) Sign(ctx context.Context, a *policy.Approval) ([]byte, error) {
+func (f *faulty) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
 	f.mu.Lock()
 	before, after, wrong := f.before, f.after, f.wrong
 	f.mu.Unlock()
@@ -94,7 +94,7 @@ func (f *faulty) Sign(ctx context.Context, a *policy.Approval) ([]byte, error) {
 	f.signed++
 	f.mu.Unlock()
 	if wrong {
-		sig[0] ^= 1
+		sig[0][0] ^= 1
 	}
 	if after != nil {
 		return sig, after()
@@ -156,7 +156,7 @@ func (r *rig) account(key keymgmt.KeyID) protocol.AccountID {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	id, err := protocol.AccountIDFromKey(public)
+	id, err := protocol.AccountIDFromKey(public.Bytes())
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -11,10 +11,10 @@ package service
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +22,7 @@ import (
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/payload"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // The errors of Open besides keymgmt.ErrUnavailable. Each needs an operator.
@@ -78,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		if err != nil {
 			return nil, fmt.Errorf("service: public key of %s: %w", key, err)
 		}
-		if !cfg.Policy.Public(key).Equal(ed25519.PublicKey(public)) {
+		if cfg.Policy.Public(key) != public {
 			return nil, fmt.Errorf("%w: %s", ErrOtherKey, key)
 		}
 	}
@@ -159,11 +160,23 @@ func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (k
 	}
 	// 7. Nobody sees a signature that does not verify: a stale handle or a faulty device may have used another key.
 	public := s.cfg.Policy.Public(r.Key)
-	if len(raw) != ed25519.SignatureSize || !ed25519.Verify(public, meaning.Message(), raw) {
+	if !verify(public, meaning.Messages(public), raw) {
 		return keymgmt.Signature{}, s.stop(ctx, caller, r)
 	}
 	// 8. Journal the signature; if the journal has one already, that one is the answer.
-	return s.keep(ctx, asked{caller: caller, request: r, meaning: meaning}, keymgmt.Signature{Public: public, Bytes: raw})
+	return s.keep(ctx, asked{caller: caller, request: r, meaning: meaning}, keymgmt.Signature{Public: public, Bytes: slices.Concat(raw...)})
+}
+
+func verify(public keymgmt.PublicKey, messages, signatures [][]byte) bool {
+	if len(messages) == 0 || len(signatures) != len(messages) {
+		return false
+	}
+	for i, m := range messages {
+		if !signature.Verify(public, m, signatures[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Service) isBroken(key keymgmt.KeyID) bool {

@@ -141,15 +141,19 @@ func readRequest(ctx context.Context, tx *audit.Tx, r keymgmt.Request) (in inten
 		FROM signer.request r LEFT JOIN signer.signature s ON s.key = r.key AND s.ref = r.ref WHERE r.key = $1 AND r.ref = $2`
 	var kind string
 	var body []byte
+	var public *string
 	var sig keymgmt.Signature
 	row := tx.QueryRow(ctx, query, r.Key.String(), r.Ref)
-	if err := row.Scan(&kind, &body, &in.day, &sig.Public, &sig.Bytes, &in.newest); err != nil {
+	if err := row.Scan(&kind, &body, &in.day, &public, &sig.Bytes, &in.newest); err != nil {
 		return intent{}, err
 	}
 	if kind != r.Kind.String() || !bytes.Equal(body, r.Body) {
 		return intent{}, fmt.Errorf("%w: %s of key %s", keymgmt.ErrRefUsed, r.Ref, r.Key)
 	}
-	if sig.Bytes != nil {
+	if public != nil {
+		if err := sig.Public.UnmarshalText([]byte(*public)); err != nil {
+			return intent{}, fmt.Errorf("service: journal: %v", err)
+		}
 		in.stored = &sig
 	}
 	return in, nil
@@ -246,7 +250,7 @@ func (s *Service) keep(ctx context.Context, q asked, sig keymgmt.Signature) (key
 	err := audit.Do(ctx, s.cfg.DB, actor(q.caller), func(ctx context.Context, tx *audit.Tx) error {
 		answer = sig
 		const insert = `INSERT INTO signer.signature (key, ref, public, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (key, ref) DO NOTHING`
-		tag, err := tx.Exec(ctx, insert, key, ref, sig.Public, sig.Bytes)
+		tag, err := tx.Exec(ctx, insert, key, ref, sig.Public.String(), sig.Bytes)
 		if err != nil {
 			return err
 		}

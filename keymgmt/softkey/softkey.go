@@ -64,24 +64,24 @@ func (k *Keyring) find(ctx context.Context, id keymgmt.KeyID) (ed25519.PrivateKe
 	return private, nil
 }
 
-// Public returns the 32-byte Ed25519 public key of id.
-func (k *Keyring) Public(ctx context.Context, id keymgmt.KeyID) ([]byte, error) {
+// Public returns the public key of id.
+func (k *Keyring) Public(ctx context.Context, id keymgmt.KeyID) (keymgmt.PublicKey, error) {
 	private, err := k.find(ctx, id)
 	if err != nil {
-		return nil, err
+		return keymgmt.PublicKey{}, err
 	}
-	return append([]byte(nil), private[ed25519.SeedSize:]...), nil
+	return keymgmt.NewPublicKey(keymgmt.Ed25519, private[ed25519.SeedSize:])
 }
 
-// Sign spends the approval and signs its message.
-func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([]byte, error) {
+// Sign spends the approval and signs its messages.
+func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if a == nil {
 		return nil, policy.ErrSpent
 	}
-	message, err := a.Spend(a.Key())
+	messages, err := a.Spend(a.Key())
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,11 @@ func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	return ed25519.Sign(private, message), nil
+	signatures := make([][]byte, len(messages))
+	for i, m := range messages {
+		signatures[i] = ed25519.Sign(private, m)
+	}
+	return signatures, nil
 }
 
 // Ping reports whether the keyring was broken on purpose.
