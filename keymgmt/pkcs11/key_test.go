@@ -3,6 +3,7 @@ package pkcs11
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"testing"
 
@@ -11,6 +12,9 @@ import (
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
 )
+
+// paramsOID is Ed25519 in CKA_EC_PARAMS.
+var paramsOID = curves[keymgmt.Ed25519].params[0]
 
 // vandal changes the token as an operator with other tools could, logged in and with a session that can write.
 func vandal(t testing.TB, ring *Keyring, do func(s session)) {
@@ -89,7 +93,7 @@ func TestKeysRefused(t *testing.T) {
 					t.Fatalf("got %v", err)
 				}
 			}
-			if _, err := ring.Generate(t.Context(), id); !errors.Is(err, ErrExists) {
+			if _, err := ring.Generate(t.Context(), id, keymgmt.Ed25519); !errors.Is(err, ErrExists) {
 				t.Fatalf("a key was made beside it: %v", err)
 			}
 			mustSign(t, ring, good)
@@ -120,18 +124,37 @@ func imported(t testing.TB, ring *Keyring, s session, label string) {
 	public, err := ring.lib.ctx.CreateObject(s, []*p11.Attribute{p11.NewAttribute(p11.CKA_CLASS, uint(p11.CKO_PUBLIC_KEY)),
 		p11.NewAttribute(p11.CKA_KEY_TYPE, uint(ckkECEdwards)), p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_PRIVATE, false),
 		p11.NewAttribute(p11.CKA_VERIFY, true), p11.NewAttribute(p11.CKA_LABEL, label), p11.NewAttribute(p11.CKA_EC_PARAMS, paramsOID),
-		p11.NewAttribute(p11.CKA_EC_POINT, append([]byte{4, 32}, bytes.Repeat([]byte{6}, 32)...))})
+		p11.NewAttribute(p11.CKA_EC_POINT, append([]byte{4, 32}, ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)...))})
 	if err != nil {
 		t.Fatal(err, public)
 	}
 }
 
-// otherCurve makes a key of another type.
+// A key that came from elsewhere is used only where the configuration says so, and even then it must not be able to leave.
+func TestImportedOnlyWhereNamed(t *testing.T) {
+	known, readable, unnamed := keytest.Key(t, "known"), keytest.Key(t, "readable"), keytest.Key(t, "unnamed")
+	cfg, _ := newToken(t)
+	cfg.Imported = []keymgmt.KeyID{known, readable}
+	ring := open(t, cfg)
+	vandal(t, ring, func(s session) {
+		imported(t, ring, s, known.String())
+		imported(t, ring, s, unnamed.String())
+		pair(t, ring, s, readable.String(), p11.NewAttribute(p11.CKA_EXTRACTABLE, true))
+	})
+	mustSign(t, ring, known)
+	for _, id := range []keymgmt.KeyID{readable, unnamed} {
+		if err := trySign(t.Context(), ring, id, []byte("x")); !errors.Is(err, ErrKeyRefused) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+// otherCurve makes a key of a curve that nothing here signs with.
 func otherCurve(t testing.TB, ring *Keyring, s session, label string) {
 	t.Helper()
-	secp256k1 := []byte{0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a}
+	p384 := []byte{0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}
 	_, _, err := ring.lib.ctx.GenerateKeyPair(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_EC_KEY_PAIR_GEN, nil)},
-		[]*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_LABEL, label), p11.NewAttribute(p11.CKA_EC_PARAMS, secp256k1)},
+		[]*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_LABEL, label), p11.NewAttribute(p11.CKA_EC_PARAMS, p384)},
 		[]*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_PRIVATE, true), p11.NewAttribute(p11.CKA_LABEL, label),
 			p11.NewAttribute(p11.CKA_SENSITIVE, true), p11.NewAttribute(p11.CKA_EXTRACTABLE, false), p11.NewAttribute(p11.CKA_SIGN, true)})
 	if err != nil {

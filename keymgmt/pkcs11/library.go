@@ -209,10 +209,10 @@ func (l *library) attributes(s session, o object, names ...uint) ([][]byte, erro
 	return values, nil
 }
 
-// sign makes a pure Ed25519 signature: the mechanism without a parameter.
-func (l *library) sign(s session, private object, message []byte) (signature []byte, err error) {
-	mechanism := []*p11.Mechanism{p11.NewMechanism(ckmEdDSA, nil)}
-	if err := l.call("C_SignInit", func() error { return l.ctx.SignInit(s, mechanism, private) }); err != nil {
+// sign signs with a mechanism without a parameter, which for EdDSA means the pure one.
+func (l *library) sign(s session, k key, message []byte) (signature []byte, err error) {
+	mechanism := []*p11.Mechanism{p11.NewMechanism(curves[k.public.Algorithm()].sign, nil)}
+	if err := l.call("C_SignInit", func() error { return l.ctx.SignInit(s, mechanism, k.private) }); err != nil {
 		return nil, err
 	}
 	err = l.call("C_Sign", func() (err error) { signature, err = l.ctx.Sign(s, message); return err })

@@ -2,7 +2,7 @@
 // library. It links C, and a vendor's library can take the process down, so only diamante-signer links it.
 //
 //	ring, err := pkcs11.Open(pkcs11.Config{Module: "/usr/lib/softhsm/libsofthsm2.so", TokenLabel: "diamante", PIN: readPIN, MaxSessions: 8})
-//	signature, err := ring.Sign(ctx, approval)
+//	signatures, err := ring.Sign(ctx, approval)
 //
 // What makes a keyring survive its device (package layout follows these):
 //
@@ -22,7 +22,6 @@ package pkcs11
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -30,6 +29,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // Limits of Config.
@@ -69,6 +69,9 @@ type Config struct {
 	// RetryPIN allows one try of the PIN although the token remembers that the last one tried was wrong. Only for an
 	// operator's command: set in a service, it would lock the token after some restarts.
 	RetryPIN bool
+	// Imported are keys that were made elsewhere and brought to the token, or back to it from a backup. Only of these it
+	// is not asked that they never were outside (CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE).
+	Imported []keymgmt.KeyID
 }
 
 // Validate reports what is missing or out of range.
@@ -99,9 +102,9 @@ type Keyring struct {
 
 	mu      sync.Mutex // guards what follows; never held during a C call
 	breaker breaker
-	known   map[keymgmt.KeyID][ed25519.PublicKeySize]byte // public keys seen, for the life of the process
-	frozen  map[keymgmt.KeyID]bool                        // keys whose signatures did not verify twice in a row
-	lost    map[keymgmt.KeyID]bool                        // known keys that were absent at the last look
+	known   map[keymgmt.KeyID]keymgmt.PublicKey // public keys seen, for the life of the process
+	frozen  map[keymgmt.KeyID]bool              // keys whose signatures did not verify twice in a row
+	lost    map[keymgmt.KeyID]bool              // known keys that were absent at the last look
 	stats   Stats
 
 	generating sync.Mutex // one at a time, so that two cannot both find a label free
@@ -118,7 +121,7 @@ func Open(cfg Config) (*Keyring, error) {
 		return nil, err
 	}
 	return &Keyring{cfg: cfg, lib: lib, seats: make(chan struct{}, cfg.MaxSessions),
-		known: map[keymgmt.KeyID][ed25519.PublicKeySize]byte{}, frozen: map[keymgmt.KeyID]bool{}, lost: map[keymgmt.KeyID]bool{}}, nil
+		known: map[keymgmt.KeyID]keymgmt.PublicKey{}, frozen: map[keymgmt.KeyID]bool{}, lost: map[keymgmt.KeyID]bool{}}, nil
 }
 
 // Close logs out and releases the library. It waits for calls in flight.
@@ -139,10 +142,7 @@ func (k *Keyring) Close() error {
 func (k *Keyring) Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicKey, error) {
 	return with(ctx, k, func(e *epoch, s session) (keymgmt.PublicKey, error) {
 		found, err := k.find(e, s, key)
-		if err != nil {
-			return keymgmt.PublicKey{}, err
-		}
-		return keymgmt.NewPublicKey(keymgmt.Ed25519, found.public[:])
+		return found.public, err
 	})
 }
 
@@ -170,20 +170,35 @@ func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error
 // errMismatch: the token's signature does not verify under the key's public object. Read as a stale handle first.
 var errMismatch = errors.New("pkcs11: signature does not verify")
 
+// finish brings what the device made into the one form there is, and verifies it.
+func finish(public keymgmt.PublicKey, message, raw []byte) ([]byte, error) {
+	if public.Algorithm() != keymgmt.Ed25519 {
+		sig, err := signature.FromECDSA(public, message, raw)
+		if err != nil {
+			return nil, errMismatch
+		}
+		return sig, nil
+	}
+	if !signature.Verify(public, message, raw) {
+		return nil, errMismatch
+	}
+	return raw, nil
+}
+
 func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, message []byte) ([]byte, error) {
-	signature, err := with(ctx, k, func(e *epoch, s session) ([]byte, error) {
+	sig, err := with(ctx, k, func(e *epoch, s session) ([]byte, error) {
 		found, err := k.find(e, s, id)
 		if err != nil {
 			return nil, err
 		}
-		signature, err := k.lib.sign(s, found.private, message)
+		if err := fits(found.public.Algorithm(), message); err != nil {
+			return nil, err
+		}
+		raw, err := k.lib.sign(s, found, message)
 		if err != nil {
 			return nil, err
 		}
-		if !ed25519.Verify(found.public[:], message, signature) {
-			return nil, errMismatch
-		}
-		return signature, nil
+		return finish(found.public, message, raw)
 	})
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -194,7 +209,7 @@ func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, message []byte) ([
 		k.frozen[id] = true // with fresh handles, too: a fault or an attack, not ours to retry
 		k.stats.Mismatches++
 	}
-	return signature, err
+	return sig, err
 }
 
 // Ping reports whether the token is there and logged in, trying to get it back if it is not.

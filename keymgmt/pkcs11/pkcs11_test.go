@@ -1,9 +1,7 @@
 package pkcs11
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"os"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
 	"github.com/diamante/gateway/keymgmt/service"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 var _ service.Keyring = (*Keyring)(nil)
@@ -68,7 +67,7 @@ func newRing(t testing.TB, keys ...keymgmt.KeyID) (*Keyring, softhsm.Setup) {
 	cfg, setup := newToken(t)
 	ring := open(t, cfg)
 	for _, id := range keys {
-		if _, err := ring.Generate(t.Context(), id); err != nil {
+		if _, err := ring.Generate(t.Context(), id, keymgmt.Ed25519); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -217,10 +216,10 @@ func TestGenerateAndList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ring.Generate(t.Context(), a); !errors.Is(err, ErrExists) {
+	if _, err := ring.Generate(t.Context(), a, keymgmt.Ed25519); !errors.Is(err, ErrExists) {
 		t.Fatalf("a second key under one label: %v", err)
 	}
-	if _, err := ring.Generate(t.Context(), keymgmt.KeyID{}); !errors.Is(err, keymgmt.ErrMalformed) {
+	if _, err := ring.Generate(t.Context(), keymgmt.KeyID{}, keymgmt.Ed25519); !errors.Is(err, keymgmt.ErrMalformed) {
 		t.Fatalf("a key without a name: %v", err)
 	}
 	list, err := ring.List(t.Context())
@@ -243,7 +242,7 @@ func TestGenerateConcurrently(t *testing.T) {
 	errs := make(chan error, callers)
 	for range callers {
 		go func() {
-			_, err := ring.Generate(t.Context(), id)
+			_, err := ring.Generate(t.Context(), id, keymgmt.Ed25519)
 			errs <- err
 		}()
 	}
@@ -268,7 +267,7 @@ func TestGenerateByCurveName(t *testing.T) {
 	ring, _ := newRing(t)
 	calls := failing(ring, "C_GenerateKeyPair", 1, p11.CKR_DOMAIN_PARAMS_INVALID)
 	id := keytest.Key(t, "named")
-	if _, err := ring.Generate(t.Context(), id); err != nil {
+	if _, err := ring.Generate(t.Context(), id, keymgmt.Ed25519); err != nil {
 		t.Fatal(err)
 	}
 	if calls.Load() != 2 {
@@ -285,7 +284,7 @@ func mustSign(t testing.TB, ring *Keyring, id keymgmt.KeyID) {
 }
 
 func trySign(ctx context.Context, ring *Keyring, id keymgmt.KeyID, message []byte) error {
-	signature, err := ring.sign(ctx, id, message)
+	sig, err := ring.sign(ctx, id, message)
 	if err != nil {
 		return err
 	}
@@ -293,31 +292,10 @@ func trySign(ctx context.Context, ring *Keyring, id keymgmt.KeyID, message []byt
 	if err != nil {
 		return err
 	}
-	if !ed25519.Verify(public.Bytes(), message, signature) {
+	if !signature.Verify(public, message, sig) {
 		return errWrong
 	}
 	return nil
 }
 
 var errWrong = errors.New("a wrong signature came out")
-
-func TestParsePoint(t *testing.T) {
-	raw := bytes.Repeat([]byte{7}, 32)
-	likeDER := append([]byte{4, 32}, bytes.Repeat([]byte{9}, 30)...)
-	for name, c := range map[string]struct{ in, want []byte }{
-		"raw":                    {raw, raw},
-		"DER":                    {append([]byte{4, 32}, raw...), raw},
-		"raw that begins as DER": {likeDER, likeDER},
-		"DER of that":            {append([]byte{4, 32}, likeDER...), likeDER},
-	} {
-		if got, err := parsePoint(c.in); err != nil || !bytes.Equal(got[:], c.want) {
-			t.Errorf("%s: %x, %v", name, got, err)
-		}
-	}
-	for name, in := range map[string][]byte{"empty": nil, "short": raw[:31], "long": append(raw, 1), "other tag": append([]byte{3, 32}, raw...),
-		"other length": append([]byte{4, 33}, raw...), "rest": append(append([]byte{4, 32}, raw...), 0)} {
-		if _, err := parsePoint(in); !errors.Is(err, errUnfit) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}

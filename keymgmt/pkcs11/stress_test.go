@@ -128,8 +128,9 @@ func BenchmarkBareParallel(b *testing.B) {
 	})
 }
 
-func bareSession(b *testing.B, ring *Keyring, id keymgmt.KeyID) (session, object) {
-	if err := ring.Ping(b.Context()); err != nil {
+func bareSession(b *testing.B, ring *Keyring, id keymgmt.KeyID) (session, key) {
+	public, err := ring.Public(b.Context(), id)
+	if err != nil {
 		b.Fatal(err)
 	}
 	s, err := ring.lib.openSession(ring.epoch.slot, 0)
@@ -140,7 +141,7 @@ func bareSession(b *testing.B, ring *Keyring, id keymgmt.KeyID) (session, object
 	if err != nil || len(found) != 1 {
 		b.Fatal(found, err)
 	}
-	return s, found[0]
+	return s, key{private: found[0], public: public}
 }
 
 // BenchmarkKeyring is the same signature through the pool, verified.
