@@ -1,31 +1,46 @@
 package bitcoin
 
-import "bytes"
+import (
+	"bytes"
+	"crypto/sha256"
 
-// ownedBy returns the hash of the key that a script of that form names. A redeem script is needed for p2sh, where it
-// must be p2wpkh, and must be absent elsewhere. It does not compare the hash with the key, for which RIPEMD-160 would be
-// needed: a key that signs for another key's output makes a signature that the network refuses, no more.
-func (t *Transaction) ownedBy(_ *Key, kind ScriptKind, hash, redeem []byte) ([]byte, error) {
-	switch {
-	case !t.signable(kind):
-		return nil, malformed("%s is not signed on %s", kind, t.Chain)
-	case kind != P2SH && redeem != nil:
-		return nil, malformed("a redeem script for %s", kind)
-	case kind != P2SH:
-		return hash, nil
-	}
-	program, ok := bytes.CutPrefix(redeem, scripts[P2WPKH].head)
-	if !ok || len(program) != scripts[P2WPKH].size {
-		return nil, malformed("redeem script %.200x is not p2wpkh", redeem)
-	}
-	return program, nil
+	"golang.org/x/crypto/ripemd160"
+)
+
+// hash160 is how scripts name a key or another script.
+func hash160(b []byte) []byte {
+	once := sha256.Sum256(b)
+	h := ripemd160.New()
+	h.Write(once[:])
+	return h.Sum(nil)
 }
 
-// checkChange checks that an output that is said to return to the key has a form that one key can spend. It does not
-// compare the hash with the key either, so the claim stays a claim.
-func (t *Transaction) checkChange(_ *Key, kind ScriptKind, _ []byte) error {
+// ownedBy checks that the key, alone, can spend an output of that form, and returns the key's hash. A redeem script is
+// needed for p2sh, where it must be the key's p2wpkh, and must be absent elsewhere.
+func (t *Transaction) ownedBy(key *Key, kind ScriptKind, hash, redeem []byte) ([]byte, error) {
+	own := hash160(key.Public[:])
+	var want []byte
+	if kind == P2SH {
+		want = makeScript(P2WPKH, own)
+	}
+	// An empty redeem script is there, and another thing than none.
+	if !bytes.Equal(redeem, want) || (redeem == nil) != (want == nil) {
+		return nil, malformed("redeem script %.200x for %s, need %x", redeem, kind, want)
+	}
+	return own, t.checkChange(key, kind, hash)
+}
+
+// checkChange checks that the key, alone, can spend an output of that form and hash.
+func (t *Transaction) checkChange(key *Key, kind ScriptKind, hash []byte) error {
 	if !t.signable(kind) {
-		return malformed("%s is not change on %s", kind, t.Chain)
+		return malformed("%s is not signed on %s", kind, t.Chain)
+	}
+	own := hash160(key.Public[:])
+	if kind == P2SH {
+		own = hash160(makeScript(P2WPKH, own))
+	}
+	if !bytes.Equal(own, hash) {
+		return malformed("key %x is not the one of %s %x", key.Public, kind, hash)
 	}
 	return nil
 }

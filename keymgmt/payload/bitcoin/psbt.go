@@ -33,8 +33,9 @@ type field struct {
 	value []byte
 }
 
-// maxFields bounds the entries of a map; no map that is understood has more.
-const maxFields = 5
+// maxFields bounds the entries of a map, each of which is compared with all others. No map that is understood has more
+// than five.
+const maxFields = 16
 
 // fields reads one map, in which no field may be there twice.
 func (r *reader) fields() (fields []field) {
@@ -58,7 +59,7 @@ func (r *reader) fields() (fields []field) {
 }
 
 func (f field) unknown(where string) error {
-	return malformed("%s field %02x with key data %.100x", where, f.kind, f.key)
+	return malformed("%s field %02x is not taken here, its key data is %.100q", where, f.kind, f.key)
 }
 
 // Decode reads a PSBT for the chain. Every error wraps ErrMalformed.
