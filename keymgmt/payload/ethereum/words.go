@@ -86,6 +86,8 @@ func (t *Transaction) approval() string {
 func (t *Transaction) call() string {
 	c := t.Call
 	switch {
+	case len(t.Data) < len(c.Selector):
+		return fmt.Sprintf("data without a selector, of contract %s", t.To)
 	case c.Method == "":
 		return fmt.Sprintf("selector %#x of contract %s", c.Selector, t.To)
 	case c.Args == nil:
