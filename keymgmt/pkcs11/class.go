@@ -14,6 +14,8 @@ const (
 	ckkECEdwards           = 0x40
 	ckmECEdwardsKeyPairGen = 0x1055
 	ckmEdDSA               = 0x1057
+	ckmAESKeyWrapKWP       = 0x210B
+	ckrAEADDecryptFailed   = 0x42
 )
 
 // class says what a failed call means for the session, the login and the device. Zero is invalid.
@@ -27,6 +29,7 @@ const (
 	classPIN                       // the PIN is wrong, locked or not set: never again without an operator
 	classKey                       // the key cannot do this: an operator must act
 	classFatal                     // anything else: not retried
+	classVerdict                   // the token's word on what it was given: the caller's answer, but the session is not used again
 	classAnswer                    // not a failure of the token at all, but our answer
 )
 
@@ -69,12 +72,16 @@ var classes = map[p11.Error]class{
 func classify(err error) class {
 	var code p11.Error
 	switch {
+	case errors.Is(err, ErrNotSealed), errors.Is(err, ErrCannotWrap):
+		return classVerdict
 	case errors.As(err, &code):
 		if c, ok := classes[code]; ok {
 			return c
 		}
 		return classFatal
-	case errors.Is(err, errLoggedOut), errors.Is(err, errMismatch):
+	case errors.Is(err, errAgain):
+		return classSession
+	case errors.Is(err, errLoggedOut), errors.Is(err, errMismatch), errors.Is(err, errBadSeal):
 		return classLogin
 	case errors.Is(err, ErrToken), errors.Is(err, errVanished):
 		return classDevice
@@ -91,7 +98,7 @@ func answer(err error) error {
 		return err
 	}
 	switch classify(err) {
-	case classAnswer:
+	case classAnswer, classVerdict:
 		return err
 	case classKey:
 		return fmt.Errorf("%w: %w: %w", keymgmt.ErrUnknownKey, ErrKeyRefused, err)

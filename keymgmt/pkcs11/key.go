@@ -1,83 +1,104 @@
 package pkcs11
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/diamante/gateway/keymgmt"
 )
 
-// MaxKeys bounds how many keys List reads of one token.
-const MaxKeys = 4096
+// Use is what a key is for. It is for nothing else: a key that both decrypts and wraps gives every key it wraps away.
+type Use uint8
+
+// The uses. Zero is invalid.
+const (
+	Signing  Use = iota + 1 // a pair, of any algorithm
+	Sealing                 // AES-256, encrypts and decrypts
+	Wrapping                // AES-256, takes other keys out of the token encrypted, and in
+)
+
+// wanted is what is looked for.
+type wanted struct {
+	id  keymgmt.KeyID
+	use Use
+}
 
 // key is a key of the token, with a handle that is good for one epoch.
 type key struct {
 	private object
-	public  keymgmt.PublicKey
+	public  keymgmt.PublicKey // zero unless it signs
 }
 
-// find looks the key up, once for each epoch.
+// find looks a signing key up.
 func (k *Keyring) find(e *epoch, s session, id keymgmt.KeyID) (key, error) {
-	if id.IsZero() {
+	return k.findFor(e, s, wanted{id, Signing})
+}
+
+// findFor looks a key up, once for each epoch.
+func (k *Keyring) findFor(e *epoch, s session, w wanted) (key, error) {
+	if w.id.IsZero() {
 		return key{}, fmt.Errorf("%w: no key named", keymgmt.ErrUnknownKey)
 	}
 	k.mu.Lock()
-	frozen := k.frozen[id]
+	frozen := k.frozen[w.id]
 	k.mu.Unlock()
 	if frozen {
-		return key{}, fmt.Errorf("%w: %w: %s made a signature that does not verify", keymgmt.ErrUnknownKey, ErrKeyRefused, id)
+		return key{}, fmt.Errorf("%w: %w: %s made a signature that does not verify", keymgmt.ErrUnknownKey, ErrKeyRefused, w.id)
 	}
 	e.mu.Lock()
-	found, ok := e.keys[id]
+	found, ok := e.keys[w]
 	e.mu.Unlock()
 	if ok {
 		return found, nil
 	}
-	found, err := k.lookUp(e, s, id)
-	if err != nil {
-		return key{}, k.vanished(id, err)
+	var err error
+	if w.use == Signing {
+		found, err = k.lookUp(e, s, w.id)
+	} else {
+		found, err = k.lookUpSecret(e, s, w)
 	}
-	if !k.recognise(id, found.public) {
-		return key{}, refusal(id, errors.New("another key has its label now"))
+	if err != nil {
+		return key{}, k.vanished(w, err)
+	}
+	if !k.recognise(w, found.public) {
+		return key{}, refusal(w.id, errors.New("another key has its label now"))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.keys[id] = found
+	e.keys[w] = found
 	return found, nil
 }
 
-// recognise reports whether public is what id meant when it was seen first.
-func (k *Keyring) recognise(id keymgmt.KeyID, public keymgmt.PublicKey) bool {
+// recognise reports whether public is what the id meant when it was seen first.
+func (k *Keyring) recognise(w wanted, public keymgmt.PublicKey) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if before, seen := k.known[id]; seen && before != public {
+	if before, seen := k.known[w]; seen && before != public {
 		return false
 	}
-	k.known[id] = public
-	delete(k.lost, id)
+	k.known[w] = public
+	delete(k.lost, w)
 	return true
 }
 
 // vanished reads the absence of a key that was there before as a device that lost its mind, once: a token that goes and
 // comes back can look whole and be empty until the library is restarted. Absent after that, too, it was deleted.
-func (k *Keyring) vanished(id keymgmt.KeyID, err error) error {
+func (k *Keyring) vanished(w wanted, err error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, seen := k.known[id]; !seen || k.lost[id] || !errors.Is(err, errIncomplete) {
+	if _, seen := k.known[w]; !seen || k.lost[w] || !errors.Is(err, errIncomplete) {
 		return err
 	}
-	k.lost[id] = true
-	return fmt.Errorf("%w: %s", errVanished, id)
+	k.lost[w] = true
+	return fmt.Errorf("%w: %s", errVanished, w.id)
 }
 
 var (
-	// errIncomplete: not exactly one private and one public object.
-	errIncomplete = errors.New("pkcs11: need exactly one private and one public object of the label")
+	// errIncomplete: not exactly the objects that make a key.
+	errIncomplete = errors.New("pkcs11: need exactly one private and one public object of the label, or one secret one")
 	// errVanished: a key that was there is not, and the token does not say why.
 	errVanished = errors.New("pkcs11: a key has vanished")
 )
@@ -111,10 +132,44 @@ func (k *Keyring) lookUp(e *epoch, s session, id keymgmt.KeyID) (key, error) {
 	if found.public, err = k.lib.public(s, public[0]); err != nil {
 		return key{}, because(id, err)
 	}
-	if err := k.guarded(s, id, found); err != nil {
+	keyType := curves[found.public.Algorithm()].keyType
+	if err := k.lib.assert(s, found.private, keyType, k.demands(wanted{id, Signing})); err != nil {
 		return key{}, because(id, err)
 	}
 	return found, nil
+}
+
+// lookUpSecret finds exactly one secret object, and refuses a key that could leave the token or do more than its use.
+func (k *Keyring) lookUpSecret(e *epoch, s session, w wanted) (key, error) {
+	secret, err := k.lib.search(s, labelled(p11.CKO_SECRET_KEY, w.id.String()), 2)
+	if err != nil {
+		return key{}, err
+	}
+	if len(secret) != 1 {
+		if err := k.confirm(e, s); err != nil {
+			return key{}, err
+		}
+	}
+	switch len(secret) {
+	case 0:
+		return key{}, fmt.Errorf("%w: %s: %w", keymgmt.ErrUnknownKey, w.id, errIncomplete)
+	case 1:
+	default:
+		return key{}, refusal(w.id, errIncomplete)
+	}
+	if err := k.lib.assert(s, secret[0], p11.CKK_AES, k.demands(w)); err != nil {
+		return key{}, because(w.id, err)
+	}
+	size, err := k.lib.attributes(s, secret[0], p11.CKA_VALUE_LEN)
+	if err != nil {
+		return key{}, err
+	}
+	// SoftHSM tells no length of a key that was unwrapped. Unwrap knows it to be the one that was wrapped, which had one.
+	untold := isUint(size[0], 0) && slices.Contains(k.cfg.Imported, w.id)
+	if !isUint(size[0], secretSize) && !untold {
+		return key{}, refusal(w.id, fmt.Errorf("%w: not an AES-256 key", errUnfit))
+	}
+	return key{private: secret[0]}, nil
 }
 
 // errUnfit: the object is not what a key of ours must be.
@@ -139,29 +194,45 @@ type assertion struct {
 	value     bool
 }
 
-// Attributes that every key of ours has, those that say where it has been, and that of one which can sign.
+// Attributes that every key of ours has, those that say where it has been, and those of each use.
 var (
-	kept = []assertion{
-		{p11.CKA_PRIVATE, "CKA_PRIVATE", true},
-		{p11.CKA_SENSITIVE, "CKA_SENSITIVE", true},
-		{p11.CKA_EXTRACTABLE, "CKA_EXTRACTABLE", false},
-	}
-	born = []assertion{
-		{p11.CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true},
-		{p11.CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", true},
-		{p11.CKA_LOCAL, "CKA_LOCAL", true},
-	}
-	signs = []assertion{{p11.CKA_SIGN, "CKA_SIGN", true}}
+	kept = []assertion{{p11.CKA_PRIVATE, "CKA_PRIVATE", true}, {p11.CKA_SENSITIVE, "CKA_SENSITIVE", true}}
+	born = []assertion{{p11.CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true}, {p11.CKA_LOCAL, "CKA_LOCAL", true}}
+	// inside is what a wrappable key is not.
+	inside      = []assertion{{p11.CKA_EXTRACTABLE, "CKA_EXTRACTABLE", false}}
+	neverOut    = []assertion{{p11.CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", true}}
+	usedFor     = map[Use][]assertion{Signing: {{p11.CKA_SIGN, "CKA_SIGN", true}}, Sealing: secretUse(true), Wrapping: secretUse(false)}
+	secretUses  = []uint{p11.CKA_ENCRYPT, p11.CKA_DECRYPT, p11.CKA_WRAP, p11.CKA_UNWRAP, p11.CKA_SIGN, p11.CKA_VERIFY, p11.CKA_DERIVE}
+	secretNames = []string{"CKA_ENCRYPT", "CKA_DECRYPT", "CKA_WRAP", "CKA_UNWRAP", "CKA_SIGN", "CKA_VERIFY", "CKA_DERIVE"}
 )
 
-// guarded refuses a private key that ever was, or could get, outside the token, unless the configuration says that it
-// was brought in.
-func (k *Keyring) guarded(s session, id keymgmt.KeyID, found key) error {
-	want := slices.Concat(kept, signs)
-	if !slices.Contains(k.cfg.Imported, id) {
-		want = slices.Concat(want, born)
+// secretUse says what a secret key may do: encrypt and decrypt, or wrap and unwrap, and nothing else.
+func secretUse(seals bool) (list []assertion) {
+	for i, attribute := range secretUses {
+		want := i < 2
+		if !seals {
+			want = i == 2 || i == 3
+		}
+		list = append(list, assertion{attribute, secretNames[i], want})
 	}
-	return k.lib.assert(s, found.private, curves[found.public.Algorithm()].keyType, want)
+	return list
+}
+
+// demands is all that is asked of the attributes of a key: it never was, and cannot get, outside the token, unless the
+// configuration says that it was brought in or may be wrapped.
+func (k *Keyring) demands(w wanted) []assertion {
+	brought, wrappable := slices.Contains(k.cfg.Imported, w.id), slices.Contains(k.cfg.Wrappable, w.id)
+	want := slices.Concat(kept, usedFor[w.use])
+	if !brought {
+		want = append(want, born...)
+	}
+	if !wrappable {
+		want = append(want, inside...)
+	}
+	if !brought && !wrappable {
+		want = append(want, neverOut...)
+	}
+	return want
 }
 
 // assert holds the object to its type and attributes.
@@ -196,46 +267,4 @@ func (l *library) public(s session, o object) (keymgmt.PublicKey, error) {
 		return keymgmt.PublicKey{}, fmt.Errorf("%w: public key is of no curve that is used here", errUnfit)
 	}
 	return parsePoint(a, values[2])
-}
-
-// Listed is one private key of the token.
-type Listed struct {
-	Label  string            // as the token has it
-	Key    keymgmt.KeyID     // zero when the label is no key id
-	Public keymgmt.PublicKey // zero when the key is refused
-	Fault  error             // why it cannot be used; nil when it can
-}
-
-// List returns the token's private keys, by label. Keys that this keyring would refuse are listed with the reason.
-func (k *Keyring) List(ctx context.Context) ([]Listed, error) {
-	return with(ctx, k, func(e *epoch, s session) ([]Listed, error) {
-		objects, err := k.lib.search(s, []*p11.Attribute{p11.NewAttribute(p11.CKA_CLASS, uint(p11.CKO_PRIVATE_KEY))}, MaxKeys)
-		if err != nil {
-			return nil, err
-		}
-		if err := k.confirm(e, s); err != nil {
-			return nil, err
-		}
-		list := make([]Listed, 0, len(objects))
-		for _, o := range objects {
-			values, err := k.lib.attributes(s, o, p11.CKA_LABEL)
-			if err != nil {
-				return nil, err
-			}
-			item := Listed{Label: string(values[0])}
-			if item.Key, item.Fault = keymgmt.ParseKeyID(item.Label); item.Fault == nil {
-				var found key
-				found, item.Fault = k.find(e, s, item.Key)
-				if item.Fault != nil && classify(item.Fault) != classAnswer {
-					return nil, item.Fault
-				}
-				if item.Fault == nil {
-					item.Public = found.public
-				}
-			}
-			list = append(list, item)
-		}
-		sort.Slice(list, func(i, j int) bool { return list[i].Label < list[j].Label })
-		return list, nil
-	})
 }

@@ -198,6 +198,7 @@ func TestStaleHandleOfAnotherKey(t *testing.T) {
 	swap := func(e *epoch) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		one, two := wanted{one, Signing}, wanted{two, Signing}
 		a, b := e.keys[one], e.keys[two]
 		a.private, b.private = b.private, a.private
 		e.keys[one], e.keys[two] = a, b

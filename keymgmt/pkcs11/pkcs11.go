@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
@@ -49,6 +50,11 @@ var (
 	// ErrKeyRefused: the key is there but must not be used: several objects under one label, attributes that would let
 	// the private key leave the token, or signatures that do not verify.
 	ErrKeyRefused = errors.New("pkcs11: key refused")
+	// ErrCannotWrap: the key may not leave the token, or the device has no way to let it, as SoftHSM with Ed25519. Such a
+	// key is backed up by cloning the token, where the vendor offers that, or not at all.
+	ErrCannotWrap = errors.New("pkcs11: key cannot be wrapped")
+	// ErrNotSealed: the sealed text does not open: another key, other additional data, or damaged.
+	ErrNotSealed = errors.New("pkcs11: sealed text does not open")
 	// ErrExists: a token or a key of that label is there already; nothing was changed.
 	ErrExists = errors.New("pkcs11: exists already")
 )
@@ -72,6 +78,9 @@ type Config struct {
 	// Imported are keys that were made elsewhere and brought to the token, or back to it from a backup. Only of these it
 	// is not asked that they never were outside (CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE).
 	Imported []keymgmt.KeyID
+	// Wrappable are keys that may leave the token encrypted by a wrapping key, as a backup. Only of these it is not asked
+	// that they cannot (CKA_EXTRACTABLE false).
+	Wrappable []keymgmt.KeyID
 }
 
 // Validate reports what is missing or out of range.
@@ -102,12 +111,13 @@ type Keyring struct {
 
 	mu      sync.Mutex // guards what follows; never held during a C call
 	breaker breaker
-	known   map[keymgmt.KeyID]keymgmt.PublicKey // public keys seen, for the life of the process
-	frozen  map[keymgmt.KeyID]bool              // keys whose signatures did not verify twice in a row
-	lost    map[keymgmt.KeyID]bool              // known keys that were absent at the last look
+	known   map[wanted]keymgmt.PublicKey // public keys seen, for the life of the process
+	frozen  map[keymgmt.KeyID]bool       // keys whose signatures did not verify twice in a row
+	lost    map[wanted]bool              // known keys that were absent at the last look
 	stats   Stats
 
-	generating sync.Mutex // one at a time, so that two cannot both find a label free
+	deviceIV   atomic.Bool // the device chooses the IVs of AES-GCM
+	generating sync.Mutex  // one at a time, so that two cannot both find a label free
 }
 
 // Open loads the library. It does not talk to the token: that happens at the first use, so that a signer starts, and
@@ -121,7 +131,7 @@ func Open(cfg Config) (*Keyring, error) {
 		return nil, err
 	}
 	return &Keyring{cfg: cfg, lib: lib, seats: make(chan struct{}, cfg.MaxSessions),
-		known: map[keymgmt.KeyID]keymgmt.PublicKey{}, frozen: map[keymgmt.KeyID]bool{}, lost: map[keymgmt.KeyID]bool{}}, nil
+		known: map[wanted]keymgmt.PublicKey{}, frozen: map[keymgmt.KeyID]bool{}, lost: map[wanted]bool{}}, nil
 }
 
 // Close logs out and releases the library. It waits for calls in flight.

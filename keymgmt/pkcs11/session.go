@@ -29,7 +29,7 @@ type epoch struct {
 
 	mu   sync.Mutex // guards what follows
 	idle []session
-	keys map[keymgmt.KeyID]key
+	keys map[wanted]key
 }
 
 func (e *epoch) idleCount() int {
@@ -279,7 +279,7 @@ func (k *Keyring) begin(slot uint) error {
 		k.lib.closeSession(sentinel)
 		return err
 	}
-	k.epoch = &epoch{slot: slot, sentinel: sentinel, keys: map[keymgmt.KeyID]key{}}
+	k.epoch = &epoch{slot: slot, sentinel: sentinel, keys: map[wanted]key{}}
 	k.count(func(s *Stats) { s.Logins++ })
 	return nil
 }
