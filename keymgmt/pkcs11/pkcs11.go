@@ -11,9 +11,11 @@
 //     retries a PIN locks the token and with it every key.
 //   - One session, never lent, holds the login: when the last session of a process closes, the login and all handles
 //     of private objects die with it.
-//   - Sessions come from a bounded pool, last in first out. A session that saw any error is closed, never reused.
+//   - Sessions come from a bounded pool, last in first out. A session that saw any error is closed, never reused. The
+//     pool shrinks while the token has no room, and grows again.
 //   - Object handles are good for one epoch only. After a new login they are looked up again, since a stale handle can
 //     address another object. For the same reason every signature is verified before it is handed out.
+//   - A key is refused that ever was, or could get, outside the token, unless Config names it.
 //   - When the device fails, a breaker answers at once and lets one caller at a time try a restart of the library.
 //
 // C calls cannot be cancelled. A caller whose context ends stops waiting; the call ends when it ends, and holds its
@@ -102,7 +104,7 @@ func (c Config) Validate() error {
 type Keyring struct {
 	cfg   Config
 	lib   *library
-	seats chan struct{} // one place for each signature in the making
+	seats *seats // one place for each call in the making
 
 	// login is held for reading while sessions are used and for writing while the login changes, so that sessions are
 	// never closed and the library is never finalised under a call in flight.
@@ -130,7 +132,7 @@ func Open(cfg Config) (*Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Keyring{cfg: cfg, lib: lib, seats: make(chan struct{}, cfg.MaxSessions),
+	return &Keyring{cfg: cfg, lib: lib, seats: newSeats(cfg.MaxSessions),
 		known: map[wanted]keymgmt.PublicKey{}, frozen: map[keymgmt.KeyID]bool{}, lost: map[wanted]bool{}}, nil
 }
 
@@ -236,8 +238,10 @@ type Stats struct {
 	Logins     uint64 // epochs begun
 	Trips      uint64 // times that the breaker opened
 	Mismatches uint64 // keys frozen because their signatures did not verify: look at once
+	Shrinks    uint64 // times that the token had no room, and the pool gave some up
 	Idle       int    // sessions in the pool now
-	InUse      int    // signatures in the making now
+	InUse      int    // calls in the making now
+	Places     int    // how many there can be now; MaxSessions unless the pool has shrunk
 }
 
 // Stats returns the counts, for metrics.
@@ -251,7 +255,7 @@ func (k *Keyring) Stats() Stats {
 	if e != nil {
 		s.Idle = e.idleCount()
 	}
-	s.InUse = len(k.seats)
+	s.Places, s.InUse = k.seats.counts()
 	return s
 }
 

@@ -63,9 +63,16 @@ func (k *Keyring) giveBack(e *epoch, s session, err error) {
 		k.count(func(s *Stats) { s.Evicted++ })
 		return
 	}
+	places, _ := k.seats.counts()
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.idle = append(e.idle, s)
+	full := len(e.idle) >= places
+	if !full {
+		e.idle = append(e.idle, s)
+	}
+	e.mu.Unlock()
+	if full { // the pool has shrunk
+		k.lib.closeSession(s)
+	}
 }
 
 // with runs f with a session of a logged-in epoch, again where a failure is of a class that another session or another
@@ -76,10 +83,8 @@ func with[T any](ctx context.Context, k *Keyring, f func(*epoch, session) (T, er
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
-	select {
-	case k.seats <- struct{}{}:
-	case <-ctx.Done():
-		return none, ctx.Err()
+	if err := k.seats.take(ctx, time.Now()); err != nil {
+		return none, err
 	}
 	type result struct {
 		value T
@@ -88,7 +93,7 @@ func with[T any](ctx context.Context, k *Keyring, f func(*epoch, session) (T, er
 	done := make(chan result, 1)
 	go func() {
 		value, err := repeat(ctx, k, f)
-		<-k.seats // before the answer: who has it can count on the place being free
+		k.seats.leave(time.Now()) // before the answer: who has it can count on the place being free
 		done <- result{value, err}
 	}()
 	select {
@@ -121,6 +126,7 @@ func repeat[T any](ctx context.Context, k *Keyring, f func(*epoch, session) (T, 
 				return none, answer(err)
 			}
 		case c == classCapacity && waits < capacityTries:
+			k.makeRoom(used)
 			if err := pause(ctx, capacityPause<<waits); err != nil {
 				return none, err
 			}
@@ -131,6 +137,24 @@ func repeat[T any](ctx context.Context, k *Keyring, f func(*epoch, session) (T, 
 		default:
 			return none, answer(err)
 		}
+	}
+}
+
+// makeRoom gives the token back what it can do without, and keeps callers from asking for it again at once.
+func (k *Keyring) makeRoom(e *epoch) {
+	k.seats.shrink(time.Now())
+	k.count(func(s *Stats) { s.Shrinks++ })
+	k.login.RLock()
+	defer k.login.RUnlock()
+	if e == nil || k.epoch != e {
+		return
+	}
+	e.mu.Lock()
+	idle := e.idle
+	e.idle = nil
+	e.mu.Unlock()
+	for _, s := range idle {
+		k.lib.closeSession(s)
 	}
 }
 
