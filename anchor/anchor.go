@@ -66,6 +66,7 @@ type AssetConfig struct {
 	DistributionKey keymgmt.KeyID
 	Distribution    protocol.AccountID
 	Bank            rails.Party // our account: name, IBAN, BIC
+	Partner         string      // who keeps that account: brings its statements, fetches its payouts, resolves its quarantine
 	MinDeposit      protocol.Amount
 	MaxDeposit      protocol.Amount
 	MinWithdrawal   protocol.Amount
@@ -95,6 +96,9 @@ func (a AssetConfig) bank() book.Code     { return book.Code("bank/" + a.Code) }
 func (a AssetConfig) suspense() book.Code { return book.Code("suspense/" + a.Code) }
 func (a AssetConfig) issued() book.Code   { return book.Code("issued/" + a.Code) }
 func (a AssetConfig) payable() book.Code  { return book.Code("payable/" + a.Code) }
+
+// unexplained is what left the bank for a reason that nobody has given yet.
+func (a AssetConfig) unexplained() book.Code { return book.Code("unexplained/" + a.Code) }
 
 // Funding says who creates accounts on the ledger and with how much DIAM.
 type Funding struct {
@@ -146,6 +150,9 @@ func (c Config) Validate() error {
 			return fmt.Errorf("anchor: asset %s is there twice or lacks a key or an account", a.Code)
 		}
 		seen[a.Code] = true
+		if a.Partner == "" {
+			return fmt.Errorf("anchor: asset %s: no partner keeps its bank account", a.Code)
+		}
 		if err := a.Bank.Account.Validate(); err != nil {
 			return fmt.Errorf("anchor: asset %s: our account: %w", a.Code, err)
 		}

@@ -141,7 +141,7 @@ func (m *mortal) round(w nodetest.Wallet, n int) {
 		return err
 	})
 	file := m.statement(key, m.credit("20.00", d.Reference))
-	m.call(func() error { _, err := m.svc.ImportStatement(m.ctx, partnerActor, file); return err })
+	m.call(func() error { _, err := m.svc.ImportStatement(m.ctx, partnerActor, keeper, file); return err })
 	m.reaches(w, d.ID, "completed")
 	m.call(func() (err error) {
 		out, err = m.svc.Withdraw(m.ctx, anchor.WithdrawRequest{Account: w.ID, Asset: "USD", Dest: theirIBAN, DestExtra: "Alice", Key: key})
@@ -150,7 +150,7 @@ func (m *mortal) round(w nodetest.Wallet, n int) {
 	m.pay(w, "15", out.Memo)
 	var payout anchor.Payout
 	m.within("payout", func() (bool, any) {
-		payouts, err := m.svc.Payouts(m.ctx, anchor.Page{Limit: anchorPage})
+		payouts, err := m.svc.Payouts(m.ctx, keeper, anchor.Page{Limit: anchorPage})
 		for _, p := range payouts {
 			if p.State == "written" {
 				payout = p
@@ -159,7 +159,7 @@ func (m *mortal) round(w nodetest.Wallet, n int) {
 		return payout.ID != "", err
 	})
 	file = m.statement(key+"-out", m.debit("15.00", payout.ID))
-	m.call(func() error { _, err := m.svc.ImportStatement(m.ctx, partnerActor, file); return err })
+	m.call(func() error { _, err := m.svc.ImportStatement(m.ctx, partnerActor, keeper, file); return err })
 	m.reaches(w, out.ID, "completed")
 	if got, want := m.balance(w.ID), fmt.Sprintf("%d.0000000", 5*n); got != want {
 		m.t.Fatalf("round %d: the customer has %s, want %s; %s", n, got, want, m.state())
@@ -262,7 +262,7 @@ func TestDenied(t *testing.T) {
 	f.bring(f.statement("s", f.credit("10.00", d.Reference)), anchor.Imported{Entries: 1, Booked: 1, Matched: 1})
 	f.reaches(alice, d.ID, "on_hold")
 	f.books(map[book.Code]string{"bank/USD": "10.0000000", "suspense/USD": "10.0000000", "issued/USD": "0.0000000"})
-	held, err := f.svc.Quarantine(f.ctx, anchor.Page{Limit: anchorPage})
+	held, err := f.svc.Quarantine(f.ctx, keeper, anchor.Page{Limit: anchorPage})
 	if err != nil || len(held) != 1 || held[0].Reason != "not-issued" || !strings.Contains(held[0].Detail, "limit of a day") {
 		t.Fatal(held, err)
 	}
@@ -270,7 +270,7 @@ func TestDenied(t *testing.T) {
 	// A person gives it another try when the policy allows it again.
 	f.sig.behave(nil)
 	f.net.close(time.Second) // in the same second it would be the very same transaction, which is refused already
-	if _, err := f.svc.ResolveQuarantine(f.ctx, staffActor, anchor.Resolution{ID: held[0].ID, Action: "match", Transaction: d.ID, Note: "policy raised"}); err != nil {
+	if _, err := f.svc.ResolveQuarantine(f.ctx, staffActor, keeper, anchor.Resolution{ID: held[0].ID, Action: "match", Transaction: d.ID, Note: "policy raised"}); err != nil {
 		t.Fatal(err)
 	}
 	f.reaches(alice, d.ID, "completed")

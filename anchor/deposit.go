@@ -123,6 +123,9 @@ func (s *Service) create(ctx context.Context, t row) (Transaction, error) {
 		if t.key != "" {
 			before, err := findRow(ctx, tx, `account = $1 AND kind = $2 AND key = $3`, t.account, t.kind, t.key)
 			if err == nil {
+				if !before.asks(t) {
+					return fmt.Errorf("%w: the key was used for another %s", ErrConflict, t.kind)
+				}
 				t = before
 				return audit.ErrUnchanged
 			}
@@ -144,6 +147,12 @@ func (s *Service) create(ctx context.Context, t row) (Transaction, error) {
 		return Transaction{}, err
 	}
 	return s.view(stored)
+}
+
+// asks reports whether another row is the same request.
+func (t row) asks(other row) bool {
+	same := t.expected == nil && other.expected == nil || t.expected != nil && other.expected != nil && *t.expected == *other.expected
+	return same && t.asset == other.asset && t.iban == other.iban && t.name == other.name
 }
 
 // received carries out that money for a deposit is in suspense: held for it and on its way, or on hold with the reason.
@@ -258,7 +267,7 @@ func (s *Service) notIssued(ctx context.Context, tx *audit.Tx, ref, result strin
 	if err != nil {
 		return err
 	}
-	held := heldEntry{statement: "ledger", reason: "not-issued", detail: result, reference: t.external, asset: a.Code, amount: amount, deposit: t.ID}
+	held := heldEntry{partner: a.Partner, account: a.Bank.Account.String(), booked: true, statement: "ledger", reason: "not-issued", detail: result, reference: t.external, asset: a.Code, amount: amount, deposit: t.ID}
 	err = tx.QueryRow(ctx, `SELECT payer, payer_name, payer_bic FROM anchor.entry WHERE iban = $1 AND ref = $2`, a.Bank.Account.String(), t.external).
 		Scan(&held.payer, &held.payerName, &held.payerBIC)
 	if err := missing(err, "entry"); err != nil && !errors.Is(err, ErrNotFound) {

@@ -14,7 +14,7 @@ import (
 // step is what the effects of a machine's step are carried out with. What the step has no use for is zero.
 type step struct {
 	ref       string                // of the movement, its transfer, and the job that moves credit for it
-	id        string                // of the deposit or withdrawal
+	id        string                // of the deposit, the withdrawal or the payment that came
 	asset     AssetConfig           // of a hold
 	amount    money.Amount          // of a hold
 	clearance *compliance.Clearance // of a hold
@@ -32,18 +32,22 @@ func (s *Service) perform(ctx context.Context, tx *audit.Tx, effects []flow.Effe
 			err = s.holdTransfer(ctx, tx, with, with.asset.issued(), with.asset.payable())
 		case flow.HoldPayout:
 			err = s.holdTransfer(ctx, tx, with, with.asset.payable(), with.asset.bank())
-		case flow.PostDeposit, flow.PostWithdrawal, flow.PostPayout:
+		case flow.PostDeposit, flow.PostWithdrawal, flow.PostPayout, flow.PostReturn:
 			s.Failpoint("post.before")
 			_, err = s.Custody.Post(ctx, tx, book.TransferID(with.ref))
 			s.Failpoint("post.after")
-		case flow.VoidDeposit:
+		case flow.HoldReturn:
+			err = s.holdTransfer(ctx, tx, with, with.asset.payable(), with.asset.issued())
+		case flow.VoidDeposit, flow.VoidReturn:
 			_, err = s.Custody.Void(ctx, tx, book.TransferID(with.ref))
 		case flow.Issue:
 			err = openJob(ctx, tx, jobIssue, with.ref)
 		case flow.Burn:
 			err = openJob(ctx, tx, jobBurn, with.ref)
 		case flow.Refund:
-			err = openJob(ctx, tx, jobRefund, with.ref)
+			err = reopenJob(ctx, tx, jobRefund, with.id)
+		case flow.Return:
+			err = reopenJob(ctx, tx, jobReturn, with.id)
 		case flow.WritePayout:
 			err = openJob(ctx, tx, jobPayout, "withdrawal/"+with.id)
 		case flow.Quarantine:

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) { schematest.Main(m) }
 const (
 	ourIBAN   = "GB29NWBK60161331926819"
 	theirIBAN = "DE89370400440532013000"
+	keeper    = "paycircle" // the partner who keeps our bank account
 )
 
 var (
@@ -65,7 +66,7 @@ func newFixture(t testing.TB) *fixture {
 	}
 	t.Cleanup(f.db.Close)
 	f.net = newNetwork(t, rootID)
-	usd, _ := money.NewCurrency("USD", 7)
+	usd := usd(t)
 	gate, err := compliance.NewGate(compliance.Config{Limits: []compliance.Limit{
 		{Kind: compliance.Deposit, Currency: usd, Max: "5000"}, {Kind: compliance.Withdrawal, Currency: usd, Max: "5000"},
 		{Kind: compliance.Payout, Currency: usd, Max: "5000"}, {Kind: compliance.Refund, Currency: usd, Max: "5000"}}})
@@ -79,7 +80,7 @@ func newFixture(t testing.TB) *fixture {
 	f.cfg = anchor.Config{Passphrase: f.net.passphrase, HomeDomain: "bank.test", FeePerOp: 200, TxLife: time.Minute,
 		Funding: anchor.Funding{RootKey: root, Root: rootID, AnchorBalance: amount("1000"), CustomerBalance: amount("5")},
 		Assets: []anchor.AssetConfig{{Code: "USD", IssuingKey: issuing, Issuing: issuingID, DistributionKey: distribution, Distribution: distributionID,
-			Bank:       rails.Party{Name: "Diamante Bank", Account: rails.Account{IBAN: ourIBAN}, BIC: "NWBKGB2L"},
+			Bank: rails.Party{Name: "Diamante Bank", Account: rails.Account{IBAN: ourIBAN}, BIC: "NWBKGB2L"}, Partner: keeper,
 			MinDeposit: amount("1"), MaxDeposit: amount("10000"), MinWithdrawal: amount("1"), MaxWithdrawal: amount("10000")}}}
 	f.parts = anchor.Parts{DB: f.db, Custody: custody.New(), Gate: gate, Signer: f.sig, Network: f.net, ParseStatement: parse,
 		WritePayout: iso20022.WritePayout, Now: f.net.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
@@ -143,7 +144,7 @@ func (f *fixture) state() string {
 	for _, tx := range txs {
 		out += fmt.Sprintf("\n  %s %s attempt %d %s", tx.Purpose, tx.State, tx.Attempt, tx.Hash)
 	}
-	held, err := f.svc.Quarantine(f.ctx, anchor.Page{Limit: 50})
+	held, err := f.svc.Quarantine(f.ctx, keeper, anchor.Page{Limit: 50})
 	return fmt.Sprintf("%s\nquarantine (%v): %+v", out, err, held)
 }
 
@@ -233,7 +234,7 @@ func (f *fixture) file(statements ...rails.Statement) []byte {
 // bring imports a statement and checks what it led to.
 func (f *fixture) bring(file []byte, want anchor.Imported) {
 	f.t.Helper()
-	got, err := f.svc.ImportStatement(f.ctx, partnerActor, file)
+	got, err := f.svc.ImportStatement(f.ctx, partnerActor, keeper, file)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -339,7 +340,7 @@ func (f *fixture) records(action string) (n int) {
 // reasons lists why entries wait.
 func (f *fixture) reasons() string {
 	f.t.Helper()
-	held, err := f.svc.Quarantine(f.ctx, anchor.Page{Limit: anchorPage})
+	held, err := f.svc.Quarantine(f.ctx, keeper, anchor.Page{Limit: anchorPage})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -353,3 +354,13 @@ func (f *fixture) reasons() string {
 }
 
 const anchorPage = 200 // the longest list
+
+// usd is what the book counts dollars in.
+func usd(t testing.TB) money.Currency {
+	t.Helper()
+	c, err := money.NewCurrency("USD", protocol.Decimals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

@@ -42,14 +42,14 @@ func TestBadRequests(t *testing.T) {
 		return err
 	}
 	imports := func(file string) error {
-		_, err := f.svc.ImportStatement(f.ctx, partnerActor, []byte(file))
+		_, err := f.svc.ImportStatement(f.ctx, partnerActor, keeper, []byte(file))
 		return err
 	}
 	lookup := func(l anchor.Lookup) error {
 		_, err := f.svc.Transaction(f.ctx, l)
 		return err
 	}
-	_, errFile := f.svc.PayoutFile(f.ctx, "nobody")
+	_, errFile := f.svc.PayoutFile(f.ctx, keeper, "nobody")
 	_, errCustomer := f.svc.Customer(f.ctx, "another partner", alice.ID)
 	_, errAsset := f.svc.RegisterAsset(f.ctx, staffActor, "EUR")
 	for name, tt := range map[string]struct{ err, want error }{

@@ -31,6 +31,8 @@ const (
 	jobBurn      jobKind = "burn"           // ref of a withdrawal: pay credit back to its issuer
 	jobRefund    jobKind = "refund"         // HASH/OP: pay credit back to its sender
 	jobPayout    jobKind = "payout"         // withdrawal/ID or return/ID: write a file for the bank
+	jobReturn    jobKind = "return"         // HASH/OP: issue credit to whoever paid it to its issuer
+	jobStatement jobKind = "statement"      // PARTNER/HASH: read a bank statement to its end
 )
 
 // job is something to be done outside the database.
@@ -54,6 +56,8 @@ func (s *Service) run(ctx context.Context, j job) error {
 		return s.converge(ctx, j)
 	case jobPayout:
 		return s.runPayout(ctx, j)
+	case jobStatement:
+		return s.resumeStatement(ctx, j)
 	}
 	p, done, err := s.plan(ctx, j)
 	if err != nil {
@@ -93,6 +97,8 @@ func (s *Service) plan(ctx context.Context, j job) (plan, finish, error) {
 		return s.planBurn(ctx, j)
 	case jobRefund:
 		return s.planRefund(ctx, j)
+	case jobReturn:
+		return s.planReturn(ctx, j)
 	}
 	return plan{}, nil, fmt.Errorf("anchor: job %s is of no kind that this version knows", j)
 }
@@ -241,32 +247,6 @@ func (s *Service) amountOf(t row) (AssetConfig, protocol.Amount, error) {
 	return a, amount, err
 }
 
-func (s *Service) planRefund(ctx context.Context, j job) (plan, finish, error) {
-	in, asset, err := findIncoming(ctx, s.DB.Reader(), j.ref)
-	if err != nil {
-		return plan{}, nil, err
-	}
-	a, ours := s.assetOf(asset)
-	if !ours {
-		return plan{}, nil, fmt.Errorf("%w: %s", ErrUnknownAsset, asset)
-	}
-	return plan{a.Distribution, a.DistributionKey, protocol.ReturnMemo(in.hash),
-		[]txbuild.Operation{txbuild.Payment{Destination: in.from, Asset: asset, Amount: in.amount}}}, nil, nil
-}
-
-func findIncoming(ctx context.Context, r audit.Reader, ref string) (in incoming, asset protocol.Asset, err error) {
-	hash, op, _ := strings.Cut(ref, "/")
-	var units, state string
-	err = missing(r.QueryRow(ctx, `SELECT hash, op, payer, asset, units::text, state, reason FROM anchor.incoming WHERE hash = $1 AND op = $2::integer`, hash, op).
-		Scan(&in.hash, &in.op, &in.from, &asset, &units, &state, &in.reason), "payment")
-	if err != nil {
-		return in, asset, err
-	}
-	in.state = flow.State(state)
-	in.amount, err = ledgerUnits(asset.Code(), units)
-	return in, asset, err
-}
-
 // ledgerUnits reads the book's units of an asset as an amount of the ledger.
 func ledgerUnits(code, units string) (protocol.Amount, error) {
 	c, err := money.NewCurrency(code, protocol.Decimals)
@@ -287,7 +267,7 @@ func (s *Service) succeeded(ctx context.Context, tx *audit.Tx, t ledgerTx) (err 
 		err = s.issued(ctx, tx, t.ref, t.hash)
 	case jobBurn:
 		err = s.burned(ctx, tx, t.ref)
-	case jobRefund:
+	case jobRefund, jobReturn:
 		err = s.refunded(ctx, tx, t.ref, flow.Success, "")
 	case jobAuthorise:
 		_, address, _ := strings.Cut(t.ref, "/")
@@ -307,8 +287,8 @@ func (s *Service) failed(ctx context.Context, tx *audit.Tx, t ledgerTx, result s
 	switch j.kind {
 	case jobIssue:
 		err = s.notIssued(ctx, tx, t.ref, result)
-	case jobRefund:
-		err = s.refunded(ctx, tx, t.ref, flow.CannotPay, "the ledger refused the refund: "+result)
+	case jobRefund, jobReturn:
+		err = s.refunded(ctx, tx, t.ref, flow.CannotPay, "the ledger refused to take it back: "+result)
 	default:
 		// Nothing moved, and it is still wanted: look at the ledger again, later.
 		s.delay(j, fmt.Errorf("anchor: the ledger refused it: %s", result))
@@ -318,18 +298,4 @@ func (s *Service) failed(ctx context.Context, tx *audit.Tx, t ledgerTx, result s
 		return err
 	}
 	return closeJob(ctx, tx, j.kind, j.ref)
-}
-
-func (s *Service) refunded(ctx context.Context, tx *audit.Tx, ref string, event flow.Event, why string) error {
-	in, _, err := findIncoming(ctx, tx, ref)
-	if err != nil {
-		return err
-	}
-	if in.state, _, err = flow.Step(flow.Incoming, in.state, event); err != nil {
-		return err
-	}
-	if why != "" {
-		in.reason += ", " + why
-	}
-	return setIncoming(ctx, tx, in)
 }

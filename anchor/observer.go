@@ -14,7 +14,6 @@ import (
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/custody/book"
 	"github.com/diamante/gateway/custody/money"
-	"github.com/diamante/gateway/node/protocol"
 )
 
 // keepEvery is how many ledgers without anything for us are read before the cursor is stored all the same.
@@ -213,10 +212,11 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 	if tag.RowsAffected() == 0 {
 		return nil
 	}
+	in := incoming{hash: p.hash, op: p.op, from: p.from, amount: p.amount}
 	event, reason := flow.Match, ""
 	if p.burnt {
-		event, reason = flow.CannotPay, "paid-to-issuer"
-		if err := s.owe(ctx, tx, p, amount); err != nil {
+		event, reason = flow.CannotPay, paidToIssuer
+		if in.owed, err = s.owe(ctx, tx, p, amount); err != nil {
 			return err
 		}
 	} else if p.paid != p.asset.asset() {
@@ -225,7 +225,7 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 		return err
 	} else if reason != "" {
 		event = flow.NoMatch
-		refund := compliance.Movement{Ref: "refund/" + incomingRef(p.hash, p.op), Kind: compliance.Refund, Subject: p.from, Amount: amount}
+		refund := compliance.Movement{Ref: in.backRef(), Kind: compliance.Refund, Subject: p.from, Amount: amount}
 		var refusal *compliance.Refusal
 		clearance, err := s.Gate.Check(ctx, tx, refund)
 		if errors.As(err, &refusal) {
@@ -236,40 +236,37 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 			return err
 		}
 	}
-	state, effects, err := flow.Step(flow.Incoming, flow.Seen, event)
-	if err != nil {
+	var effects []flow.Effect
+	if in.state, effects, err = flow.Step(flow.Incoming, flow.Seen, event); err != nil {
 		return err
 	}
-	if err := s.perform(ctx, tx, effects, step{ref: incomingRef(p.hash, p.op)}); err != nil {
+	if err := s.perform(ctx, tx, effects, step{ref: in.backRef(), id: in.ref()}); err != nil {
 		return err
 	}
-	return setIncoming(ctx, tx, incoming{hash: p.hash, op: p.op, from: p.from, state: state, reason: reason, amount: p.amount})
+	in.reason = reason
+	return setIncoming(ctx, tx, in)
 }
+
+// paidToIssuer begins the reason of a payment that destroyed credit.
+const paidToIssuer = "paid-to-issuer"
 
 // owe books that a customer destroyed credit by paying its issuer: it is not in circulation any more and we still owe it.
-// It happened whatever we think of it, so it clears as a receipt does; a person decides what becomes of the debt.
-func (s *Service) owe(ctx context.Context, tx *audit.Tx, p payment, amount money.Amount) error {
-	ref := "burnt/" + incomingRef(p.hash, p.op)
-	covered, err := s.covered(ctx, tx, p.asset, amount)
-	if err != nil || !covered { // the invariant tells what is wrong; to stand still would help nobody
-		return err
+// It happened whatever we think of it, so it clears as a receipt does; a person decides what becomes of the debt. Credit
+// that the book does not know is owed to nobody: then the invariant tells what is wrong, since to stand still would help
+// nobody.
+func (s *Service) owe(ctx context.Context, tx *audit.Tx, p payment, amount money.Amount) (owed bool, err error) {
+	covered, err := s.covered(ctx, tx, p.asset.issued(), amount)
+	if err != nil || !covered {
+		return false, err
 	}
-	clearance, err := s.Gate.Check(ctx, tx, compliance.Movement{Ref: ref, Kind: compliance.Receipt, Subject: p.from, Amount: amount})
-	if err != nil {
-		return err
-	}
-	transfer := book.Transfer{ID: book.TransferID(ref), Debit: p.asset.issued(), Credit: p.asset.payable(), Amount: amount, Ref: ref}
-	if _, err := s.Custody.Hold(ctx, tx, clearance, transfer); err != nil {
-		return err
-	}
-	_, err = s.Custody.Post(ctx, tx, transfer.ID)
-	return err
+	return true, s.fact(ctx, tx, book.Transfer{Debit: p.asset.issued(), Credit: p.asset.payable(), Amount: amount,
+		Ref: "burnt/" + incoming{hash: p.hash, op: p.op}.ref()})
 }
 
-// covered reports whether the book knows of that much credit in circulation. Credit that it does not know was issued by
-// somebody else with our key: it is not redeemed.
-func (s *Service) covered(ctx context.Context, r audit.Reader, a AssetConfig, amount money.Amount) (bool, error) {
-	balance, err := s.Custody.Balance(ctx, r, a.issued())
+// covered reports whether an account of the book has that much available. Credit in circulation that the book does not
+// know was issued by somebody else with our key: it is not redeemed.
+func (s *Service) covered(ctx context.Context, r audit.Reader, account book.Code, amount money.Amount) (bool, error) {
+	balance, err := s.Custody.Balance(ctx, r, account)
 	if errors.Is(err, book.ErrNotFound) {
 		return false, nil
 	}
@@ -302,26 +299,4 @@ func (s *Service) look(ctx context.Context, tx *audit.Tx, l line) error {
 		}
 	}
 	return reopenJob(ctx, tx, jobAuthorise, l.asset.Code+"/"+l.holder.String())
-}
-
-// incoming is a payment that came, and what becomes of it.
-type incoming struct {
-	hash   protocol.Hash
-	op     int
-	from   protocol.AccountID
-	state  flow.State
-	reason string
-	amount protocol.Amount
-}
-
-func incomingRef(hash protocol.Hash, op int) string { return fmt.Sprintf("%s/%d", hash, op) }
-
-func setIncoming(ctx context.Context, tx *audit.Tx, in incoming) error {
-	_, err := tx.Exec(ctx, `UPDATE anchor.incoming SET state = $3, reason = $4 WHERE hash = $1 AND op = $2`, in.hash, in.op, string(in.state), in.reason)
-	if err != nil {
-		return fmt.Errorf("anchor: payment %s: %w", in.hash, err)
-	}
-	_, err = tx.Record(ctx, audit.Event{Action: "payment." + string(in.state), Subject: in.hash.String(), Data: map[string]any{
-		"op": in.op, "from": in.from.String(), "amount": in.amount.String(), "reason": in.reason, "ledger_tx": in.hash.String()}})
-	return err
 }

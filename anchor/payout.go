@@ -50,6 +50,38 @@ func (a AssetConfig) payout(o payoutOrder) rails.Payout {
 
 // runPayout writes the file of a payout job: once, since the row of the payout is unique by its origin.
 func (s *Service) runPayout(ctx context.Context, j job) error {
+	err := s.tryPayout(ctx, j)
+	var refusal *compliance.Refusal
+	if errors.As(err, &refusal) {
+		return errors.Join(err, s.withhold(ctx, j))
+	}
+	return err
+}
+
+// withhold lets a customer see that his payout waits for a person. The job goes on trying.
+func (s *Service) withhold(ctx context.Context, j job) error {
+	what, id, _ := strings.Cut(j.ref, "/")
+	if what != "withdrawal" {
+		return nil
+	}
+	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		t, err := findRow(ctx, tx, `id = $1`, id)
+		if err != nil {
+			return err
+		}
+		if t.state, _, err = flow.Step(flow.Withdrawal, t.state, flow.Refused); err != nil {
+			return audit.ErrUnchanged // withheld already, or written in the meantime
+		}
+		t.message = "The payment is being looked at."
+		if err := updateRow(ctx, tx, t); err != nil {
+			return err
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.withheld", Subject: t.ID})
+		return err
+	})
+}
+
+func (s *Service) tryPayout(ctx context.Context, j job) error {
 	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
 		if err := stillOpen(ctx, tx, j); err != nil {
 			return err
@@ -78,7 +110,7 @@ func (s *Service) runPayout(ctx context.Context, j job) error {
 		if err := s.writePayout(ctx, tx, payoutJob{job: j, asset: a, subject: t.account, effects: effects, order: order}); err != nil {
 			return err
 		}
-		t.external = order.id
+		t.external, t.message = order.id, ""
 		if err := updateRow(ctx, tx, t); err != nil {
 			return err
 		}
@@ -179,10 +211,21 @@ func (s *Service) debited(ctx context.Context, tx *audit.Tx, a AssetConfig, e ra
 	return "", err
 }
 
-// Payouts lists what the bank was asked to pay, oldest first.
-func (s *Service) Payouts(ctx context.Context, p Page) ([]Payout, error) {
+// assetsOf returns the codes of the assets whose bank account a partner keeps.
+func (s *Service) assetsOf(partner string) []string {
+	codes := []string{}
+	for _, a := range s.cfg.Assets {
+		if a.Partner == partner {
+			codes = append(codes, a.Code)
+		}
+	}
+	return codes
+}
+
+// Payouts lists what a partner, as the bank, was asked to pay, oldest first.
+func (s *Service) Payouts(ctx context.Context, partner string, p Page) ([]Payout, error) {
 	rows, err := s.DB.Reader().Query(ctx, `SELECT id, state, asset, units::text, at FROM anchor.payout
-		WHERE n > coalesce((SELECT n FROM anchor.payout WHERE id = $1), 0) ORDER BY n LIMIT $2`, p.After, p.limit())
+		WHERE asset = ANY($1) AND n > coalesce((SELECT n FROM anchor.payout WHERE id = $2), 0) ORDER BY n LIMIT $3`, s.assetsOf(partner), p.After, p.limit())
 	return collect(rows, err, "payouts", func(r pgx.CollectableRow) (out Payout, err error) {
 		var code, units string
 		if err := r.Scan(&out.ID, &out.State, &code, &units, &out.Created); err != nil {
@@ -193,10 +236,10 @@ func (s *Service) Payouts(ctx context.Context, p Page) ([]Payout, error) {
 	})
 }
 
-// PayoutFile returns the file of a payout.
-func (s *Service) PayoutFile(ctx context.Context, id string) (File, error) {
+// PayoutFile returns the file of a payout that the partner is asked to make.
+func (s *Service) PayoutFile(ctx context.Context, partner, id string) (File, error) {
 	var body []byte
-	err := missing(s.DB.Reader().QueryRow(ctx, `SELECT file FROM anchor.payout WHERE id = $1`, id).Scan(&body), "payout")
+	err := missing(s.DB.Reader().QueryRow(ctx, `SELECT file FROM anchor.payout WHERE id = $1 AND asset = ANY($2)`, id, s.assetsOf(partner)).Scan(&body), "payout")
 	return File{Name: id + ".xml", Body: body}, err
 }
 

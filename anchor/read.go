@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,7 +16,7 @@ import (
 
 // statuses are the states of both machines as SEP-6 names them.
 var statuses = map[flow.State]string{flow.Awaiting: "pending_user_transfer_start", flow.Issuing: "pending_anchor", flow.NeedsLine: "pending_trust", flow.OnHold: "on_hold",
-	flow.Burning: "pending_anchor", flow.Paying: "pending_external", flow.AtBank: "pending_external", flow.Completed: "completed"}
+	flow.Burning: "pending_anchor", flow.Paying: "pending_external", flow.Withheld: "on_hold", flow.AtBank: "pending_external", flow.Completed: "completed"}
 
 // view shows a transaction as its customer sees it.
 func (s *Service) view(t row) (Transaction, error) {
@@ -135,6 +136,45 @@ func (s *Service) Customer(ctx context.Context, partner string, account protocol
 		return Customer{}, fmt.Errorf("%w: customer", ErrNotFound)
 	}
 	return shownCustomer(c), err
+}
+
+// SetStatus freezes a customer or unfreezes him, for a reason. Error: ErrNotFound.
+func (s *Service) SetStatus(ctx context.Context, who audit.Actor, c StatusChange) error {
+	status := compliance.StatusActive
+	if c.Frozen {
+		status = compliance.StatusFrozen
+	}
+	err := audit.Do(ctx, s.DB, who, func(ctx context.Context, tx *audit.Tx) error {
+		if err := compliance.SetStatus(ctx, tx, c.Account, status, clean(strings.TrimSpace(c.Why))); err != nil || c.Frozen {
+			return err
+		}
+		return reopenJob(ctx, tx, jobCreate, c.Account.String()) // looks at the lines that he opened while he was frozen
+	})
+	switch {
+	case errors.Is(err, compliance.ErrUnknownCustomer):
+		return fmt.Errorf("%w: customer", ErrNotFound)
+	case errors.Is(err, compliance.ErrInvalid):
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return err
+}
+
+// Jobs lists what is still to be done, oldest first.
+func (s *Service) Jobs(ctx context.Context, p Page) ([]Job, error) {
+	jobs, err := openJobs(ctx, s.DB.Reader(), 0, p.limit())
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Job, len(jobs))
+	for i, j := range jobs {
+		out[i] = Job{Kind: string(j.kind), Ref: j.ref, Created: j.created}
+		if r, ok := s.retry[j.String()]; ok && r.err != nil {
+			out[i].Failing = r.err.Error()
+		}
+	}
+	return out, nil
 }
 
 // PartnerTransactions lists the transactions of a partner's customers, oldest first.

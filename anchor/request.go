@@ -118,8 +118,9 @@ type Held struct {
 // Resolution decides about an entry in quarantine.
 type Resolution struct {
 	ID          string
-	Action      string // "match", "return" or "dismiss"
-	Transaction string // the deposit, with "match"
+	Action      string // "match", "return", "book", "offset" or "dismiss"
+	Transaction string // with "match" the deposit, with "offset" the entry by which the bank took the money back
+	Amount      string // with "book": what the entry says, in the account's currency
 	Note        string // why; required
 }
 
@@ -151,6 +152,13 @@ type Customer struct {
 	Created      time.Time
 }
 
+// StatusChange freezes or unfreezes a customer.
+type StatusChange struct {
+	Account protocol.AccountID
+	Frozen  bool
+	Why     string // required
+}
+
 // Page bounds a list: those after the one named After, at most Limit.
 type Page struct {
 	After string
@@ -174,10 +182,27 @@ type LedgerTx struct {
 
 // Parked is a payment that matched nothing: where it came from and what became of it.
 type Parked struct {
-	Hash           protocol.Hash
-	From           protocol.AccountID
-	Amount, Reason string
-	At             time.Time
+	Hash          protocol.Hash
+	Op            int // which operation of the transaction
+	From          protocol.AccountID
+	Amount        string // with the asset's code
+	State, Reason string // it waits for a person when the state is "parked"
+	At            time.Time
+}
+
+// ParkedResolution decides about a payment that waits.
+type ParkedResolution struct {
+	Hash   protocol.Hash
+	Op     int
+	Action string // "give-back", "reissue" or "dismiss"
+	Note   string // why; required
+}
+
+// Job is something that is still to be done on the ledger or for the bank.
+type Job struct {
+	Kind, Ref string
+	Created   time.Time
+	Failing   string // why it waits to be tried again, as far as this process knows; "" when it does not
 }
 
 // limits of a list.

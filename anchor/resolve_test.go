@@ -18,7 +18,7 @@ import (
 // waiting returns the one entry that waits for a person.
 func (f *fixture) waiting() anchor.Held {
 	f.t.Helper()
-	held, err := f.svc.Quarantine(f.ctx, anchor.Page{Limit: anchorPage})
+	held, err := f.svc.Quarantine(f.ctx, keeper, anchor.Page{Limit: anchorPage})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func (f *fixture) resolve(r anchor.Resolution) error {
 	if r.Note == "" {
 		r.Note = "looked at"
 	}
-	_, err := f.svc.ResolveQuarantine(f.ctx, staffActor, r)
+	_, err := f.svc.ResolveQuarantine(f.ctx, staffActor, keeper, r)
 	return err
 }
 
@@ -91,7 +91,7 @@ func TestResolveByReturn(t *testing.T) {
 	f.bring(f.statement("s2", f.credit("8.00", "who am I", func(e *rails.Entry) {
 		e.Debtor.Account, e.Debtor.BIC = rails.Account{Other: "123456"}, "CHASUS33"
 	})), anchor.Imported{Entries: 1, Booked: 1, Quarantined: 1})
-	held, err := f.svc.Quarantine(f.ctx, anchor.Page{After: unpayable.ID, Limit: 1})
+	held, err := f.svc.Quarantine(f.ctx, keeper, anchor.Page{After: unpayable.ID, Limit: 1})
 	if err != nil || len(held) != 1 {
 		t.Fatal(held, err)
 	}
@@ -100,10 +100,10 @@ func TestResolveByReturn(t *testing.T) {
 	}
 	var payouts []anchor.Payout
 	f.within("payout", func() (bool, any) {
-		payouts, err = f.svc.Payouts(f.ctx, anchor.Page{Limit: 10})
+		payouts, err = f.svc.Payouts(f.ctx, keeper, anchor.Page{Limit: 10})
 		return len(payouts) == 1, err
 	})
-	file, err := f.svc.PayoutFile(f.ctx, payouts[0].ID)
+	file, err := f.svc.PayoutFile(f.ctx, keeper, payouts[0].ID)
 	if err != nil || !strings.Contains(string(file.Body), "123456") || !strings.Contains(string(file.Body), "CHASUS33") || !strings.Contains(string(file.Body), ">8.00<") {
 		t.Errorf("%s %v", file.Body, err)
 	}
@@ -203,7 +203,7 @@ func TestTogether(t *testing.T) {
 	for i := range again {
 		wg.Go(func() {
 			svc := []*anchor.Service{f.svc, second.svc}[i%2]
-			got, err := svc.ImportStatement(f.ctx, partnerActor, file)
+			got, err := svc.ImportStatement(f.ctx, partnerActor, keeper, file)
 			if err != nil || got.Booked != 2 || got.Matched != 1 || got.Quarantined != 1 {
 				t.Error(got, err)
 			}

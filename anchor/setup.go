@@ -28,7 +28,8 @@ func (s *Service) RegisterAsset(ctx context.Context, who audit.Actor, code strin
 		if _, err := tx.Exec(ctx, `INSERT INTO anchor.asset (code) VALUES ($1) ON CONFLICT DO NOTHING`, code); err != nil {
 			return fmt.Errorf("anchor: asset %s: %w", code, err)
 		}
-		for account, side := range map[book.Code]book.Side{a.bank(): book.Debit, a.suspense(): book.Credit, a.issued(): book.Credit, a.payable(): book.Credit} {
+		for account, side := range map[book.Code]book.Side{a.bank(): book.Debit, a.suspense(): book.Credit, a.issued(): book.Credit, a.payable(): book.Credit,
+			a.unexplained(): book.Debit} {
 			if _, err := s.Custody.OpenAccount(ctx, tx, book.Account{Code: account, Currency: a.currency(), Normal: side}); err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,100 +19,224 @@ import (
 	"github.com/diamante/gateway/custody/money"
 )
 
-// ImportStatement reads a bank statement and books what it can. Every good credit is booked as received, matched by its
-// reference to a deposit or put into quarantine; a debit is matched to a payout. The same file again changes nothing.
+const (
+	// piece is how many entries are placed in one transaction: enough that the commit costs little, few enough that
+	// others do not wait.
+	piece = 25
+	// abandoned is how long a statement lies half read before a worker reads on: whoever brought it is doing so himself.
+	abandoned = 5 * time.Second
+)
+
+// ImportStatement reads a bank statement that a partner brings and books what it can. Every good credit is booked as
+// received, matched by its reference to a deposit or put into quarantine; a debit is matched to a payout, or booked as
+// unexplained and put into quarantine. The file is stored first and then placed piece by piece, so that one that is
+// interrupted goes on where it was, when it is brought again or by itself. The same file again changes nothing.
 // Error: ErrInvalid for a file that cannot be read at all.
-func (s *Service) ImportStatement(ctx context.Context, who audit.Actor, file []byte) (Imported, error) {
+func (s *Service) ImportStatement(ctx context.Context, who audit.Actor, partner string, file []byte) (Imported, error) {
 	sum := sha256.Sum256(file)
-	hash := hex.EncodeToString(sum[:])
+	r, err := s.readingOf(partner, hex.EncodeToString(sum[:]), file)
+	if err != nil {
+		return Imported{}, err
+	}
+	if before, err := s.storeStatement(ctx, who, r, file); err != nil || before.Again {
+		return before, err
+	}
+	for {
+		s.Failpoint("statement.before")
+		done, out, err := s.readOn(ctx, who, r)
+		s.Failpoint("statement.after")
+		if err != nil || done {
+			return out, err
+		}
+	}
+}
+
+// reading is a statement file that is being read.
+type reading struct {
+	partner, hash string
+	id            string // of the statements in it, as the bank has them
+	items         []item
+}
+
+func (r reading) ref() string { return r.partner + "/" + r.hash }
+
+// item is one entry of a file, or one defect, with the statement it is in. Exactly one of the two is set.
+type item struct {
+	statement *rails.Statement
+	entry     *rails.Entry
+	defect    *rails.Defect
+}
+
+// readingOf takes a file apart, always in the same order.
+func (s *Service) readingOf(partner, hash string, file []byte) (reading, error) {
 	statements, err := s.ParseStatement(file)
 	if err != nil {
-		return Imported{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return reading{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	var out Imported
+	r := reading{partner: partner, hash: hash}
+	ids := make([]string, len(statements))
+	for i := range statements {
+		st := &statements[i]
+		ids[i] = st.ID
+		for d := range st.Defects {
+			r.items = append(r.items, item{statement: st, defect: &st.Defects[d]})
+		}
+		for e := range st.Entries {
+			r.items = append(r.items, item{statement: st, entry: &st.Entries[e]})
+		}
+	}
+	r.id = clean(strings.Join(ids, ","))
+	return r, nil
+}
+
+// storeStatement keeps the file, with a job to read it to its end. It returns what became of it, marked Again, when it was
+// read to its end before.
+func (s *Service) storeStatement(ctx context.Context, who audit.Actor, r reading, file []byte) (before Imported, err error) {
 	err = audit.Do(ctx, s.DB, who, func(ctx context.Context, tx *audit.Tx) error {
-		out = Imported{}
-		var before []byte
-		err := tx.QueryRow(ctx, `SELECT summary FROM anchor.statement WHERE hash = $1`, hash).Scan(&before)
-		if err == nil {
-			if err := json.Unmarshal(before, &out); err != nil {
-				return fmt.Errorf("anchor: statement %s: %w", hash, err)
+		before = Imported{}
+		p, err := findProgress(ctx, tx, r)
+		switch {
+		case err == nil:
+			if p.done {
+				before, before.Again = p.out, true
 			}
+			return audit.ErrUnchanged
+		case !errors.Is(err, ErrNotFound):
+			return err
+		}
+		summary, err := json.Marshal(Imported{Statement: r.id})
+		if err != nil {
+			return fmt.Errorf("anchor: statement: %w", err)
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO anchor.statement (partner, hash, id, summary, file) VALUES ($1, $2, $3, $4, $5)`,
+			r.partner, r.hash, r.id, summary, file)
+		if err != nil {
+			return fmt.Errorf("anchor: statement: %w", err)
+		}
+		if err := openJob(ctx, tx, jobStatement, r.ref()); err != nil {
+			return err
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "statement.received", Subject: r.hash, Data: map[string]any{"partner": r.partner, "entries": len(r.items)}})
+		return err
+	})
+	return before, err
+}
+
+// progress is how far a statement was read.
+type progress struct {
+	out  Imported
+	next int
+	done bool
+}
+
+func findProgress(ctx context.Context, r audit.Reader, of reading) (p progress, err error) {
+	var summary []byte
+	err = missing(r.QueryRow(ctx, `SELECT summary, next, done FROM anchor.statement WHERE partner = $1 AND hash = $2`, of.partner, of.hash).
+		Scan(&summary, &p.next, &p.done), "statement")
+	if err == nil {
+		err = json.Unmarshal(summary, &p.out)
+	}
+	return p, err
+}
+
+// readOn places the next piece of a statement. Two who read the same one get in each other's way and do no harm.
+func (s *Service) readOn(ctx context.Context, who audit.Actor, r reading) (done bool, out Imported, err error) {
+	err = audit.Do(ctx, s.DB, who, func(ctx context.Context, tx *audit.Tx) error {
+		p, err := findProgress(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		if done, out = p.done, p.out; done { // somebody else has read it to its end
 			out.Again = true
 			return audit.ErrUnchanged
 		}
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("anchor: statement: %w", err)
-		}
-		ids := make([]string, len(statements))
-		for i, st := range statements {
-			ids[i] = st.ID
-			if err := s.importOne(ctx, tx, st, &out); err != nil {
-				return fmt.Errorf("anchor: statement %s: %w", st.ID, err)
+		end := min(p.next+piece, len(r.items))
+		for _, it := range r.items[p.next:end] {
+			if err := s.placeItem(ctx, tx, r.partner, it, &p.out); err != nil {
+				return fmt.Errorf("anchor: statement %s: %w", it.statement.ID, err)
 			}
 		}
-		out.Statement = strings.Join(ids, ",")
-		return storeStatement(ctx, tx, hash, out)
-	})
-	return out, err
-}
-
-func storeStatement(ctx context.Context, tx *audit.Tx, hash string, out Imported) error {
-	summary, err := json.Marshal(out)
-	if err != nil {
-		return fmt.Errorf("anchor: statement: %w", err)
-	}
-	if _, err := tx.Exec(ctx, `INSERT INTO anchor.statement (hash, id, summary) VALUES ($1, $2, $3)`, hash, clean(out.Statement), summary); err != nil {
-		return fmt.Errorf("anchor: statement: %w", err)
-	}
-	_, err = tx.Record(ctx, audit.Event{Action: "statement.imported", Subject: hash, Data: map[string]any{"statement": out.Statement,
-		"entries": out.Entries, "booked": out.Booked, "matched": out.Matched, "quarantined": out.Quarantined}})
-	return err
-}
-
-// importOne places every entry of a statement, and shows every defect.
-func (s *Service) importOne(ctx context.Context, tx *audit.Tx, st rails.Statement, out *Imported) error {
-	a, ours := s.accountOf(st.Account)
-	for _, d := range st.Defects {
-		out.Entries++
-		out.Quarantined++
-		held := heldEntry{statement: st.ID, reason: "malformed", detail: d.Reason + ": " + d.Raw, reference: fmt.Sprintf("entry %d", d.Index)}
-		if err := s.quarantine(ctx, tx, held); err != nil {
-			return err
+		done, out = end == len(r.items), p.out
+		summary, err := json.Marshal(out)
+		if err != nil {
+			return fmt.Errorf("anchor: statement: %w", err)
 		}
-	}
-	for _, e := range st.Entries {
-		out.Entries++
-		held := heldEntry{statement: st.ID, reference: e.Ref, detail: strings.Join(e.Remittance, " "), payer: e.Debtor.Account.String(), payerName: e.Debtor.Name, payerBIC: e.Debtor.BIC,
-			raw: e.Amount}
-		var reason string
-		var err error
-		if !ours {
-			reason = "wrong-account"
-		} else if reason, err = s.placeEntry(ctx, tx, a, e, &held); err != nil {
-			return err
+		_, err = tx.Exec(ctx, `UPDATE anchor.statement SET summary = $3, next = $4, done = $5, touched = now() WHERE partner = $1 AND hash = $2`,
+			r.partner, r.hash, summary, end, done)
+		if err != nil {
+			return fmt.Errorf("anchor: statement: %w", err)
 		}
-		switch {
-		case reason == "":
-			out.Matched++
-		default:
-			out.Quarantined++
-			held.reason = reason
-			if err := s.quarantine(ctx, tx, held); err != nil {
+		action := "statement.read"
+		if done {
+			action = "statement.imported"
+			if err := closeJob(ctx, tx, jobStatement, r.ref()); err != nil {
 				return err
 			}
 		}
-		if reason == "" || held.asset != "" {
-			out.Booked++
-		}
-	}
-	return nil
+		_, err = tx.Record(ctx, audit.Event{Action: action, Subject: r.hash, Data: map[string]any{"statement": out.Statement,
+			"entries": out.Entries, "booked": out.Booked, "matched": out.Matched, "quarantined": out.Quarantined}})
+		return err
+	})
+	return done, out, err
 }
 
-// accountOf returns the asset whose bank account a statement is about.
-func (s *Service) accountOf(account rails.Account) (AssetConfig, bool) {
+// resumeStatement reads on where whoever brought a statement was interrupted.
+func (s *Service) resumeStatement(ctx context.Context, j job) error {
+	partner, hash, _ := strings.Cut(j.ref, "/")
+	var file []byte
+	err := s.DB.Reader().QueryRow(ctx, `SELECT file FROM anchor.statement WHERE partner = $1 AND hash = $2 AND touched < now() - $3::interval`,
+		partner, hash, abandoned).Scan(&file)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil // somebody is at it
+	}
+	if err != nil {
+		return fmt.Errorf("anchor: statement: %w", err)
+	}
+	r, err := s.readingOf(partner, hash, file)
+	for done := false; err == nil && !done; {
+		done, _, err = s.readOn(ctx, worker, r)
+	}
+	return err
+}
+
+// placeItem places one entry, or shows one defect.
+func (s *Service) placeItem(ctx context.Context, tx *audit.Tx, partner string, it item, out *Imported) error {
+	a, ours := s.accountOf(partner, it.statement.Account.String())
+	out.Entries++
+	held := heldEntry{partner: partner, statement: it.statement.ID}
+	if ours {
+		held.account = a.Bank.Account.String()
+	}
+	var err error
+	switch {
+	case it.defect != nil:
+		held.reason, held.detail, held.reference = "malformed", it.defect.Reason+": "+it.defect.Raw, fmt.Sprintf("entry %d", it.defect.Index)
+	default:
+		e := it.entry
+		held.reference, held.detail, held.raw, held.debit = e.Ref, strings.Join(e.Remittance, " "), e.Amount, !e.Credit
+		held.payer, held.payerName, held.payerBIC = e.Debtor.Account.String(), e.Debtor.Name, e.Debtor.BIC
+		if held.reason = "wrong-account"; ours {
+			held.reason, err = s.placeEntry(ctx, tx, a, *e, &held)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if held.reason == "" || held.booked {
+		out.Booked++
+	}
+	if held.reason == "" {
+		out.Matched++
+		return nil
+	}
+	out.Quarantined++
+	return s.quarantine(ctx, tx, held)
+}
+
+// accountOf returns the asset whose bank account a statement is about, when this partner keeps it.
+func (s *Service) accountOf(partner, account string) (AssetConfig, bool) {
 	for _, a := range s.cfg.Assets {
-		if a.Bank.Account == account {
+		if a.Bank.Account.String() == account && a.Partner == partner {
 			return a, true
 		}
 	}
@@ -124,8 +249,6 @@ func (s *Service) placeEntry(ctx context.Context, tx *audit.Tx, a AssetConfig, e
 	switch {
 	case e.Status != rails.Booked:
 		return "not-booked", nil
-	case e.Reversal:
-		return "reversal", nil
 	case e.Amount.Currency().Code() != a.Code:
 		return "wrong-currency", nil
 	}
@@ -143,31 +266,70 @@ func (s *Service) placeEntry(ctx context.Context, tx *audit.Tx, a AssetConfig, e
 		return "duplicate", nil
 	}
 	if !e.Credit {
-		return s.debited(ctx, tx, a, e, amount)
+		reason, held.booked, err = s.placeDebit(ctx, tx, a, e, amount)
+		return reason, err
 	}
-	if err := s.receipt(ctx, tx, a, e, amount); err != nil {
+	held.booked = true
+	if err := s.receipt(ctx, tx, a, entryRef(a, e.Ref), amount); err != nil {
 		return "", err
 	}
-	reason, deposit, err := s.matchEntry(ctx, tx, a, e, amount)
+	var deposit string
+	switch {
+	case e.Reversal:
+		reason = "reversal"
+	case e.Return != "":
+		reason = "returned" // what we asked the bank to pay came back, perhaps with the text of somebody's deposit
+	default:
+		reason, deposit, err = s.matchEntry(ctx, tx, a, e, amount)
+	}
 	if reason != "" {
 		held.asset, held.amount, held.deposit = a.Code, amount, deposit
 	}
 	return reason, err
 }
 
+// placeDebit finds the payout that a debit is, or books that the money is gone for a reason that nobody knows yet.
+func (s *Service) placeDebit(ctx context.Context, tx *audit.Tx, a AssetConfig, e rails.Entry, amount money.Amount) (reason string, booked bool, err error) {
+	if reason = "reversal"; !e.Reversal {
+		if reason, err = s.debited(ctx, tx, a, e, amount); err != nil || reason == "" {
+			return "", true, err
+		}
+	}
+	booked, err = s.charge(ctx, tx, a, entryRef(a, e.Ref), amount)
+	return reason, booked, err
+}
+
+// entryRef names the transfer that books an entry, by the bank's reference of it.
+func entryRef(a AssetConfig, ref string) string {
+	sum := sha256.Sum256([]byte(a.Bank.Account.String() + "\n" + ref))
+	return "receipt/" + hex.EncodeToString(sum[:16])
+}
+
 // receipt books that the bank has the money, whatever it is for.
-func (s *Service) receipt(ctx context.Context, tx *audit.Tx, a AssetConfig, e rails.Entry, amount money.Amount) error {
-	sum := sha256.Sum256([]byte(a.Bank.Account.String() + "\n" + e.Ref))
-	ref := "receipt/" + hex.EncodeToString(sum[:16])
-	clearance, err := s.Gate.Check(ctx, tx, compliance.Movement{Ref: ref, Kind: compliance.Receipt, Amount: amount})
+func (s *Service) receipt(ctx context.Context, tx *audit.Tx, a AssetConfig, ref string, amount money.Amount) error {
+	return s.fact(ctx, tx, book.Transfer{Debit: a.bank(), Credit: a.suspense(), Amount: amount, Ref: ref})
+}
+
+// charge books that the bank has less, for a reason that is not known. What the book does not have there cannot be taken
+// away: then nothing is booked, and a person sees the entry all the same.
+func (s *Service) charge(ctx context.Context, tx *audit.Tx, a AssetConfig, ref string, amount money.Amount) (booked bool, err error) {
+	if booked, err = s.covered(ctx, tx, a.bank(), amount); err != nil || !booked {
+		return false, err
+	}
+	return true, s.fact(ctx, tx, book.Transfer{Debit: a.unexplained(), Credit: a.bank(), Amount: amount, Ref: ref})
+}
+
+// fact books something that has happened, whatever we think of it.
+func (s *Service) fact(ctx context.Context, tx *audit.Tx, t book.Transfer) error {
+	clearance, err := s.Gate.Check(ctx, tx, compliance.Movement{Ref: t.Ref, Kind: compliance.Receipt, Amount: t.Amount})
 	if err != nil {
 		return err
 	}
-	transfer := book.Transfer{ID: book.TransferID(ref), Debit: a.bank(), Credit: a.suspense(), Amount: amount, Ref: ref}
-	if _, err := s.Custody.Hold(ctx, tx, clearance, transfer); err != nil {
+	t.ID = book.TransferID(t.Ref)
+	if _, err := s.Custody.Hold(ctx, tx, clearance, t); err != nil {
 		return err
 	}
-	_, err = s.Custody.Post(ctx, tx, transfer.ID)
+	_, err = s.Custody.Post(ctx, tx, t.ID)
 	return err
 }
 

@@ -166,7 +166,7 @@ func TestParallelImports(t *testing.T) {
 		errs := make(chan error, 100)
 		for range 100 {
 			wg.Go(func() {
-				got, err := f.svc.ImportStatement(f.ctx, partnerActor, file)
+				got, err := f.svc.ImportStatement(f.ctx, partnerActor, keeper, file)
 				outcomes <- got
 				errs <- err
 			})

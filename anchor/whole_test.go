@@ -41,14 +41,14 @@ func TestWholePath(t *testing.T) {
 	}
 	paid := f.pay(bob, "25.50", w.Memo)
 	f.within("payout", func() (bool, any) {
-		payouts, err := f.svc.Payouts(f.ctx, anchor.Page{Limit: 10})
+		payouts, err := f.svc.Payouts(f.ctx, keeper, anchor.Page{Limit: 10})
 		return err == nil && len(payouts) == 1, err
 	})
-	payouts, err := f.svc.Payouts(f.ctx, anchor.Page{Limit: 10})
+	payouts, err := f.svc.Payouts(f.ctx, keeper, anchor.Page{Limit: 10})
 	if err != nil || payouts[0].State != "written" || payouts[0].Amount.String() != "25.5000000" {
 		t.Fatal(payouts, err)
 	}
-	out, err := f.svc.PayoutFile(f.ctx, payouts[0].ID)
+	out, err := f.svc.PayoutFile(f.ctx, keeper, payouts[0].ID)
 	if err != nil || !strings.Contains(string(out.Body), "pain.001.001.09") || !strings.Contains(string(out.Body), theirIBAN) || !strings.Contains(string(out.Body), ">25.50<") {
 		t.Fatalf("%s %v", out.Body, err)
 	}
@@ -84,6 +84,10 @@ func TestRefunds(t *testing.T) {
 	alice := f.customer("alice")
 	f.fund(alice, "100.00")
 	open := f.withdraw(alice)
+	named, err := f.svc.Withdraw(f.ctx, anchor.WithdrawRequest{Account: alice.ID, Asset: "USD", Dest: theirIBAN, DestExtra: "Alice Doe", Amount: nodetest.Amount(t, "6")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	text, err := protocol.TextMemo("hello")
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +97,7 @@ func TestRefunds(t *testing.T) {
 		memo   protocol.Memo
 	}{
 		"no memo": {"5", protocol.NoMemo()}, "unknown memo": {"5", protocol.IDMemo(4711)}, "text": {"5", text},
-		"not whole cents": {"5.001", open.Memo}, "under the minimum": {"0.99", open.Memo}, "memo over the range": {"5", protocol.IDMemo(1<<64 - 1)},
+		"not whole cents": {"5.001", open.Memo}, "another amount": {"5", named.Memo}, "under the minimum": {"0.99", open.Memo}, "memo over the range": {"5", protocol.IDMemo(1<<64 - 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := f.records("payment.refunded")
@@ -139,13 +143,16 @@ func TestQuarantine(t *testing.T) {
 		{"deposit-closed", 1, f.statement("f", f.credit("9.00", done.Reference))},
 		{"out-of-limits", 1, f.statement("g", f.credit("0.50", f.deposit(alice).Reference))},
 		{"refused:over_limit", 1, f.statement("h", f.credit("6000.00", f.deposit(alice).Reference))},
-		{"reversal", 0, f.statement("i", f.credit("9.00", "x", func(e *rails.Entry) { e.Reversal, e.Credit = true, false }))},
+		{"reversal", 1, f.statement("i", f.credit("9.00", "x", func(e *rails.Entry) { e.Reversal, e.Credit = true, false }))},
 		{"malformed", 0, f.file(rails.Statement{ID: "j", Account: rails.Account{IBAN: ourIBAN}, Defects: []rails.Defect{{Raw: "<Ntry>", Reason: "no amount"}}})},
 		{"wrong-account", 0, f.file(rails.Statement{ID: "k", Account: rails.Account{IBAN: theirIBAN}, Entries: []rails.Entry{f.credit("9.00", done.Reference)}})},
-		{"unmatched", 0, f.statement("l", f.debit("3.00", "NOBODY"))},
+		{"reversal", 1, f.statement("i2", f.credit("4.00", done.Reference, func(e *rails.Entry) { e.Reversal = true }))},
+		{"returned", 1, f.statement("i3", f.credit("5.00", f.deposit(alice).Reference, func(e *rails.Entry) { e.Return = "AC04" }))},
+		{"unmatched", 1, f.statement("l", f.debit("3.00", "NOBODY"))},
+		{"unmatched", 0, f.statement("m", f.debit("999999.00", "MORE THAN THERE IS"))},
 	} {
 		before := f.reasons()
-		got, err := f.svc.ImportStatement(f.ctx, partnerActor, tt.file)
+		got, err := f.svc.ImportStatement(f.ctx, partnerActor, keeper, tt.file)
 		if err != nil || got.Quarantined != 1 || got.Booked != tt.booked || got.Matched != 0 {
 			t.Errorf("%s: %+v %v", tt.reason, got, err)
 		}
@@ -153,11 +160,11 @@ func TestQuarantine(t *testing.T) {
 		if want := strings.TrimSpace(before + " " + tt.reason); after != want {
 			t.Errorf("reasons %q, want %q", after, want)
 		}
-		if again, err := f.svc.ImportStatement(f.ctx, partnerActor, tt.file); err != nil || !again.Again || f.reasons() != after {
+		if again, err := f.svc.ImportStatement(f.ctx, partnerActor, keeper, tt.file); err != nil || !again.Again || f.reasons() != after {
 			t.Errorf("%s again: %+v %v", tt.reason, again, err)
 		}
 	}
-	f.books(map[book.Code]string{"bank/USD": "6069.5000000", "suspense/USD": "6019.5000000", "issued/USD": "50.0000000"})
+	f.books(map[book.Code]string{"bank/USD": "6066.5000000", "suspense/USD": "6028.5000000", "unexplained/USD": "12.0000000", "issued/USD": "50.0000000"})
 	f.sound()
 }
 
@@ -179,7 +186,7 @@ func TestReferenceIsTolerant(t *testing.T) {
 		},
 	} {
 		d := f.deposit(alice)
-		got, err := f.svc.ImportStatement(f.ctx, partnerActor, f.statement(name, write(d.Reference)))
+		got, err := f.svc.ImportStatement(f.ctx, partnerActor, keeper, f.statement(name, write(d.Reference)))
 		if err != nil || got.Matched != 1 {
 			t.Errorf("%s: %+v %v", name, got, err)
 			continue
@@ -188,7 +195,7 @@ func TestReferenceIsTolerant(t *testing.T) {
 	}
 	one, two := f.deposit(alice), f.deposit(alice)
 	for name, text := range map[string]string{"both": one.Reference + " " + two.Reference, "cut": one.Reference[:len(one.Reference)-1], "empty": ""} {
-		if got, err := f.svc.ImportStatement(f.ctx, partnerActor, f.statement("bad "+name, f.credit("2.00", text))); err != nil || got.Matched != 0 || got.Quarantined != 1 {
+		if got, err := f.svc.ImportStatement(f.ctx, partnerActor, keeper, f.statement("bad "+name, f.credit("2.00", text))); err != nil || got.Matched != 0 || got.Quarantined != 1 {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}

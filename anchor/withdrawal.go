@@ -99,7 +99,10 @@ func (s *Service) paid(ctx context.Context, tx *audit.Tx, p payment) (refused st
 	if _, err := a.cents(amount); err != nil {
 		return "not-whole-cents", nil
 	}
-	if covered, err := s.covered(ctx, tx, a, amount); err != nil || !covered {
+	if t.expected != nil && *t.expected != amount.Numeric() {
+		return "amount-differs", nil
+	}
+	if covered, err := s.covered(ctx, tx, a.issued(), amount); err != nil || !covered {
 		return "not-in-the-book", err
 	}
 	// Somebody else may pay for a customer's withdrawal, if he is one too. The gate asks about the customer alone.

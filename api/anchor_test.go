@@ -1,8 +1,10 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +29,7 @@ type fakeAnchor struct {
 	imported map[string]int
 	enrolled []anchor.Enrolment
 	resolved []anchor.Resolution
+	decided  []any
 	actors   []audit.Actor
 	err      error
 }
@@ -44,7 +47,7 @@ func newFakeAnchor(t testing.TB) *fakeAnchor {
 	return &fakeAnchor{customer: id, asset: asset, imported: map[string]int{}}
 }
 
-func (f *fakeAnchor) ImportStatement(_ context.Context, who audit.Actor, statement []byte) (anchor.Imported, error) {
+func (f *fakeAnchor) ImportStatement(_ context.Context, who audit.Actor, _ string, statement []byte) (anchor.Imported, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.actors = append(f.actors, who)
@@ -52,7 +55,7 @@ func (f *fakeAnchor) ImportStatement(_ context.Context, who audit.Actor, stateme
 	return anchor.Imported{Statement: "s1", Entries: 3, Booked: 3, Matched: 1, Quarantined: 2, Again: f.imported[string(statement)] > 1}, f.err
 }
 
-func (f *fakeAnchor) Payouts(_ context.Context, p anchor.Page) (out []anchor.Payout, err error) {
+func (f *fakeAnchor) Payouts(_ context.Context, _ string, p anchor.Page) (out []anchor.Payout, err error) {
 	amount, _ := protocol.ParseAmount("12.34")
 	for i := range p.Limit {
 		out = append(out, anchor.Payout{ID: fmt.Sprintf("p%03d", i), State: "open", Asset: f.asset, Amount: amount, Created: time.Unix(1700000000, 0)})
@@ -60,18 +63,18 @@ func (f *fakeAnchor) Payouts(_ context.Context, p anchor.Page) (out []anchor.Pay
 	return out, f.err
 }
 
-func (f *fakeAnchor) PayoutFile(_ context.Context, id string) (anchor.File, error) {
+func (f *fakeAnchor) PayoutFile(_ context.Context, _, id string) (anchor.File, error) {
 	if id != "p001" {
 		return anchor.File{}, anchor.ErrNotFound
 	}
 	return anchor.File{Name: "p001.xml", Body: []byte("<Document/>")}, f.err
 }
 
-func (f *fakeAnchor) Quarantine(context.Context, anchor.Page) ([]anchor.Held, error) {
+func (f *fakeAnchor) Quarantine(context.Context, string, anchor.Page) ([]anchor.Held, error) {
 	return []anchor.Held{{ID: "q1", Reason: "no_reference"}}, f.err
 }
 
-func (f *fakeAnchor) ResolveQuarantine(_ context.Context, who audit.Actor, r anchor.Resolution) (anchor.Held, error) {
+func (f *fakeAnchor) ResolveQuarantine(_ context.Context, who audit.Actor, _ string, r anchor.Resolution) (anchor.Held, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.actors, f.resolved = append(f.actors, who), append(f.resolved, r)
@@ -109,6 +112,24 @@ func (f *fakeAnchor) Invariants(context.Context) ([]anchor.Invariant, error) {
 
 func (f *fakeAnchor) LedgerTransactions(context.Context, anchor.Page) ([]anchor.LedgerTx, error) {
 	return []anchor.LedgerTx{{ID: "1"}}, f.err
+}
+
+func (f *fakeAnchor) ResolveParked(_ context.Context, who audit.Actor, r anchor.ParkedResolution) (anchor.Parked, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.actors, f.decided = append(f.actors, who), append(f.decided, r)
+	return anchor.Parked{Hash: r.Hash, Op: r.Op, From: f.customer, State: r.Action}, f.err
+}
+
+func (f *fakeAnchor) SetStatus(_ context.Context, who audit.Actor, c anchor.StatusChange) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.actors, f.decided = append(f.actors, who), append(f.decided, c)
+	return f.err
+}
+
+func (f *fakeAnchor) Jobs(context.Context, anchor.Page) ([]anchor.Job, error) {
+	return []anchor.Job{{Kind: "payout", Ref: "withdrawal/1", Failing: "refused"}}, f.err
 }
 
 func (f *fakeAnchor) Parked(context.Context, anchor.Page) ([]anchor.Parked, error) {
@@ -251,14 +272,15 @@ func TestStaffViews(t *testing.T) {
 	for path, want := range map[string]string{
 		"/v1/invariants":          `{"invariants":[{"name":"book","ok":true,"detail":""}],"ok":true}`,
 		"/v1/ledger-transactions": `{"next":"","records":[{"attempt":0,"created_at":"0001-01-01T00:00:00Z","hash":"` + strings.Repeat("0", 64) + `","id":"1","purpose":"","state":""}]}`,
-		"/v1/parked":              `{"next":"","records":[{"amount":"","at":"0001-01-01T00:00:00Z","from":"` + d.anchor.customer.String() + `","ledger_tx":"` + strings.Repeat("0", 64) + `","reason":""}]}`,
+		"/v1/parked":              `{"next":"","records":[{"amount":"","at":"0001-01-01T00:00:00Z","from":"` + d.anchor.customer.String() + `","ledger_tx":"` + strings.Repeat("0", 64) + `","operation":0,"reason":"","state":""}]}`,
+		"/v1/jobs":                `{"next":"","records":[{"created_at":"0001-01-01T00:00:00Z","failing":"refused","kind":"payout","ref":"withdrawal/1"}]}`,
 	} {
 		if got := ask(t, c, "GET", url+path, "", ""); got.status != 200 || strings.TrimSpace(got.body) != want {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}
 	}
-	if n := d.records(t); n != 2 {
-		t.Errorf("%d records of two reads that concern customers", n)
+	if n := d.records(t); n != 3 {
+		t.Errorf("%d records of three reads that concern customers", n)
 	}
 	if got := ask(t, c, "GET", url+"/v1/ledger-transactions?limit=1", "", "").members(t); got["next"] != "1" {
 		t.Errorf("%v", got)
@@ -273,5 +295,32 @@ func TestStaffViews(t *testing.T) {
 		if got := ask(t, c, "POST", url+"/v1/assets/"+code, "", ""); got.status != 400 {
 			t.Errorf("%s: %d %s", code, got.status, got.body)
 		}
+	}
+}
+
+func TestStaffDecide(t *testing.T) {
+	d := open(t, schematest.New(t, schema.Gateway))
+	c, url := d.staff(t), d.url["staff"]
+	hash := strings.Repeat("ab", 32)
+	for _, bad := range []struct{ path, body string }{
+		{"/v1/parked/" + hash + "/0/resolve", `{"action":"dismiss","note":" "}`}, {"/v1/parked/" + hash + "/-1/resolve", `{"action":"dismiss","note":"x"}`},
+		{"/v1/parked/zz/0/resolve", `{"action":"dismiss","note":"x"}`}, {"/v1/parked/" + hash + "/0/resolve", `{"action":"dismiss","note":"x","more":1}`},
+		{"/v1/customers/G/status", `{"status":"frozen","note":"x"}`}, {"/v1/customers/" + d.anchor.customer.String() + "/status", `{"status":"dead","note":"x"}`},
+		{"/v1/customers/" + d.anchor.customer.String() + "/status", `{"status":"frozen"}`},
+	} {
+		if got := ask(t, c, "POST", url+bad.path, "application/json", bad.body); got.status != 400 || len(d.anchor.decided) != 0 {
+			t.Errorf("%s %s: %d %s", bad.path, bad.body, got.status, got.body)
+		}
+	}
+	if got := ask(t, c, "POST", url+"/v1/parked/"+hash+"/3/resolve", "application/json", `{"action":"give-back","note":"his"}`); got.status != 200 || got.members(t)["operation"] != 3.0 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := ask(t, c, "POST", url+"/v1/customers/"+d.anchor.customer.String()+"/status", "application/json", `{"status":"frozen","note":"a court"}`); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	want := []any{anchor.ParkedResolution{Hash: protocol.Hash(bytes.Repeat([]byte{0xab}, 32)), Op: 3, Action: "give-back", Note: "his"},
+		anchor.StatusChange{Account: d.anchor.customer, Frozen: true, Why: "a court"}}
+	if !reflect.DeepEqual(d.anchor.decided, want) || d.anchor.actors[0].Name != "alice" {
+		t.Errorf("%+v by %+v", d.anchor.decided, d.anchor.actors)
 	}
 }

@@ -150,7 +150,7 @@ func open(t *testing.T, dbURL string) *doors {
 		parts = append(parts, staff.Part{Name: name, Check: d.parts.check(name)})
 	}
 	s, err := staff.New(staff.Config{Names: map[string]string{"alice.staff.test": "alice"}, Parts: parts, LogKey: "log+abc+key", Gatherer: reg, DB: db,
-		Anchor: d.anchor, Exports: d.exports, Now: time.Now})
+		Anchor: d.anchor, Desk: d.anchor, Exports: d.exports, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,8 @@ var policy = map[string]map[string]string{
 	},
 	"staff": {
 		"POST /v1/assets/{code}": "staff certificate", "POST /v1/exports": "staff certificate", "GET /v1/invariants": "staff certificate",
-		"GET /v1/ledger-transactions": "staff certificate", "GET /v1/parked": "staff certificate", "GET /v1/log/key": "staff certificate",
+		"GET /v1/ledger-transactions": "staff certificate", "GET /v1/parked": "staff certificate", "GET /v1/jobs": "staff certificate",
+		"POST /v1/parked/{hash}/{op}/resolve": "staff certificate", "POST /v1/customers/{account}/status": "staff certificate", "GET /v1/log/key": "staff certificate",
 		"GET /livez": "staff certificate", "GET /readyz": "staff certificate", "GET /metrics": "staff certificate",
 	},
 }
@@ -279,7 +280,7 @@ func TestEveryRouteHasItsCredential(t *testing.T) {
 			if !ok || policy[name][route] == "" || endpoint.Access.String() != policy[name][route] {
 				return fmt.Errorf("%s: %s is a %T for %v, want %q", name, route, h, endpoint, policy[name][route])
 			}
-			path := strings.NewReplacer("{id}", "x", "{code}", "USD", "{account}", d.anchor.customer.String()).Replace(pattern)
+			path := strings.NewReplacer("{id}", "x", "{code}", "USD", "{hash}", strings.Repeat("0", 64), "{op}", "0", "{account}", d.anchor.customer.String()).Replace(pattern)
 			for who, client := range credentials {
 				got := ask(t, client, method, d.url[name]+path, "", "", "Authorization", "Bearer x.y.z", "X-User", "alice", "X-Forwarded-For", "10.0.0.1")
 				want := http.StatusForbidden

@@ -35,6 +35,7 @@ const (
 	OnHold    State = "on-hold"   // a person must decide
 	Burning   State = "burning"   // credit came back and is held, on its way to its issuer
 	Paying    State = "paying"    // the payout file is to be written
+	Withheld  State = "withheld"  // compliance does not let the payout go
 	AtBank    State = "at-bank"   // the payout file is there for the bank
 	Completed State = "completed" // the end, as wished
 	Built     State = "built"     // stored, nobody has signed
@@ -44,7 +45,9 @@ const (
 	Dead      State = "dead"      // its time has passed in a closed ledger without it
 	Refunding State = "refunding" // credit without a reason goes back
 	Refunded  State = "refunded"
-	Parked    State = "parked" // it cannot go back by itself
+	Parked    State = "parked"    // it cannot go back by itself, and a person must decide
+	Returning State = "returning" // destroyed credit is issued to its owner again
+	Closed    State = "closed"    // a person has decided that nothing is to be done
 	Matched   State = "matched"
 	Seen      State = "seen"
 )
@@ -71,7 +74,10 @@ const (
 	Match     Event = "match"
 	NoMatch   Event = "no-match"
 	CannotPay Event = "cannot-pay"
-	Denied    Event = "denied" // the signer will not sign it
+	Denied    Event = "denied"    // the signer will not sign it
+	GiveBack  Event = "give-back" // a person wants credit to go back to its sender
+	Reissue   Event = "reissue"   // a person wants destroyed credit to be issued again
+	Dismiss   Event = "dismiss"   // a person has seen to it
 )
 
 // Effect is what the new state brings with it, carried out in the same transaction.
@@ -93,6 +99,10 @@ const (
 	Submit         Effect = "submit"          // may leave the process now
 	Rebuild        Effect = "rebuild"         // a new attempt
 	Refund         Effect = "refund"          // a job: credit back to its sender
+	HoldReturn     Effect = "hold-return"     // payable -> issued, pending
+	Return         Effect = "return"          // a job: issue credit to whoever destroyed it
+	PostReturn     Effect = "post-return"     // final
+	VoidReturn     Effect = "void-return"     // undone
 )
 
 type arrow struct {
@@ -122,6 +132,9 @@ var table = map[arrow]target{
 	{Withdrawal, Awaiting, Paid}:    {Burning, []Effect{HoldWithdrawal, Burn}},
 	{Withdrawal, Burning, Burned}:   {Paying, []Effect{PostWithdrawal, WritePayout}},
 	{Withdrawal, Paying, Written}:   {AtBank, []Effect{HoldPayout}},
+	// The credit is redeemed and the debt stands; the file is written when compliance lets it go.
+	{Withdrawal, Paying, Refused}:   {Withheld, nil},
+	{Withdrawal, Withheld, Written}: {AtBank, []Effect{HoldPayout}},
 	{Withdrawal, AtBank, Debited}:   {Completed, []Effect{PostPayout}},
 	{LedgerTx, Built, Signature}:    {Signed, []Effect{Submit}},
 	{LedgerTx, Signed, Success}:     {Succeeded, nil},
@@ -140,6 +153,11 @@ var table = map[arrow]target{
 	{Incoming, Seen, CannotPay}:      {Parked, nil},
 	{Incoming, Refunding, Success}:   {Refunded, nil},
 	{Incoming, Refunding, CannotPay}: {Parked, nil},
+	{Incoming, Parked, GiveBack}:     {Refunding, []Effect{Refund}},
+	{Incoming, Parked, Reissue}:      {Returning, []Effect{HoldReturn, Return}},
+	{Incoming, Returning, Success}:   {Refunded, []Effect{PostReturn}},
+	{Incoming, Returning, CannotPay}: {Parked, []Effect{VoidReturn}},
+	{Incoming, Parked, Dismiss}:      {Closed, nil},
 }
 
 // Step returns where a machine goes from a state when an event happens, and the effects that belong to it.

@@ -19,7 +19,7 @@ func (s *Server) importStatement(w http.ResponseWriter, r *http.Request) error {
 	if len(raw) == 0 {
 		return web.Malformed("body", "need a bank statement, camt.053")
 	}
-	done, err := s.cfg.Bank.ImportStatement(r.Context(), trail.Actor(r.Context()), raw)
+	done, err := s.cfg.Bank.ImportStatement(r.Context(), trail.Actor(r.Context()), web.CallerOf(r.Context()).Name, raw)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *Server) payouts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.cfg.Bank.Payouts(r.Context(), p)
+	found, err := s.cfg.Bank.Payouts(r.Context(), web.CallerOf(r.Context()).Name, p)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (s *Server) payoutFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	file, err := s.cfg.Bank.PayoutFile(r.Context(), id)
+	file, err := s.cfg.Bank.PayoutFile(r.Context(), web.CallerOf(r.Context()).Name, id)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (s *Server) quarantine(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.cfg.Bank.Quarantine(r.Context(), p)
+	found, err := s.cfg.Bank.Quarantine(r.Context(), web.CallerOf(r.Context()).Name, p)
 	if err != nil {
 		return err
 	}
@@ -121,6 +121,7 @@ func (s *Server) resolve(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Action      string `json:"action"`
 		Transaction string `json:"transaction"`
+		Amount      string `json:"amount"`
 		Note        string `json:"note"`
 	}
 	if err := web.ReadJSON(r, &body); err != nil {
@@ -132,8 +133,8 @@ func (s *Server) resolve(w http.ResponseWriter, r *http.Request) error {
 	if len(body.Transaction) > maxID {
 		return web.Malformed("transaction", "longer than %d characters", maxID)
 	}
-	held, err := s.cfg.Bank.ResolveQuarantine(r.Context(), trail.Actor(r.Context()),
-		anchor.Resolution{ID: id, Action: body.Action, Transaction: body.Transaction, Note: body.Note})
+	held, err := s.cfg.Bank.ResolveQuarantine(r.Context(), trail.Actor(r.Context()), web.CallerOf(r.Context()).Name,
+		anchor.Resolution{ID: id, Action: body.Action, Transaction: body.Transaction, Amount: body.Amount, Note: body.Note})
 	if err != nil {
 		return err
 	}

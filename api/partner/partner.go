@@ -32,14 +32,14 @@ const (
 // pages bounds every list.
 var pages = web.Pages{Default: 50, Max: 200}
 
-// Bank is the anchor's side of the bank's files.
+// Bank is the anchor's side of the bank's files. A partner sees and decides what concerns the accounts that he keeps.
 type Bank interface {
 	// ImportStatement reads a bank statement and books what it can. The same statement again changes nothing.
-	ImportStatement(ctx context.Context, who audit.Actor, statement []byte) (anchor.Imported, error)
-	Payouts(ctx context.Context, p anchor.Page) ([]anchor.Payout, error)
-	PayoutFile(ctx context.Context, id string) (anchor.File, error)
-	Quarantine(ctx context.Context, p anchor.Page) ([]anchor.Held, error)
-	ResolveQuarantine(ctx context.Context, who audit.Actor, r anchor.Resolution) (anchor.Held, error)
+	ImportStatement(ctx context.Context, who audit.Actor, partner string, statement []byte) (anchor.Imported, error)
+	Payouts(ctx context.Context, partner string, p anchor.Page) ([]anchor.Payout, error)
+	PayoutFile(ctx context.Context, partner, id string) (anchor.File, error)
+	Quarantine(ctx context.Context, partner string, p anchor.Page) ([]anchor.Held, error)
+	ResolveQuarantine(ctx context.Context, who audit.Actor, partner string, r anchor.Resolution) (anchor.Held, error)
 }
 
 // Customers is the anchor's side of a partner's customers.

@@ -88,27 +88,6 @@ func (s *Server) ledgerTransactions(w http.ResponseWriter, r *http.Request) erro
 	return list(w, items, next, p.Limit)
 }
 
-// parked answers GET /v1/parked: payments that matched nothing and could not be sent back.
-func (s *Server) parked(w http.ResponseWriter, r *http.Request) error {
-	p, err := page(r)
-	if err != nil {
-		return err
-	}
-	found, err := s.cfg.Anchor.Parked(r.Context(), p)
-	if err != nil {
-		return err
-	}
-	if err := s.read(r.Context(), "parked", len(found)); err != nil {
-		return err
-	}
-	items, next := make([]map[string]any, len(found)), ""
-	for i, x := range found {
-		items[i] = map[string]any{"ledger_tx": x.Hash, "from": x.From, "amount": x.Amount, "reason": x.Reason, "at": stamp(x.At)}
-		next = x.Hash.String()
-	}
-	return list(w, items, next, p.Limit)
-}
-
 // read records that the caller is about to see n entries that concern customers.
 func (s *Server) read(ctx context.Context, what string, n int) error {
 	return trail.Read(ctx, s.cfg.DB, audit.Event{Action: what + ".read", Subject: "all", Data: map[string]any{"entries": n}})

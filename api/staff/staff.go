@@ -42,14 +42,15 @@ type Config struct {
 	Gatherer prometheus.Gatherer
 	DB       *audit.DB
 	Anchor   Anchor
+	Desk     Desk
 	Exports  Exporter
 	Now      func() time.Time
 }
 
 // Validate says what is missing.
 func (c Config) Validate() error {
-	if len(c.Names) == 0 || len(c.Parts) == 0 || c.LogKey == "" || c.Gatherer == nil || c.DB == nil || c.Anchor == nil || c.Exports == nil || c.Now == nil {
-		return errors.New("staff: names, parts, the log's key, metrics, a database, an anchor, exports and a clock are needed")
+	if len(c.Names) == 0 || len(c.Parts) == 0 || c.LogKey == "" || c.Gatherer == nil || c.DB == nil || c.Anchor == nil || c.Desk == nil || c.Exports == nil || c.Now == nil {
+		return errors.New("staff: names, parts, the log's key, metrics, a database, an anchor, a desk, exports and a clock are needed")
 	}
 	return nil
 }
@@ -74,6 +75,9 @@ func (s *Server) Mount(site *web.Site, mux chi.Router) {
 	get := func(pattern string, serve web.Handler) web.Route {
 		return web.Route{Method: http.MethodGet, Pattern: pattern, Access: staff, Serve: serve}
 	}
+	post := func(pattern string, serve web.Handler) web.Route {
+		return web.Route{Method: http.MethodPost, Pattern: pattern, Access: staff, Keys: web.KeyOptional, Serve: serve}
+	}
 	site.Mount(mux,
 		// Registering converges the ledger to what the asset's configuration says: asking twice does no more than once.
 		web.Route{Method: http.MethodPost, Pattern: "/v1/assets/{code}", Access: staff, Keys: web.KeyNone, Serve: s.registerAsset},
@@ -81,6 +85,9 @@ func (s *Server) Mount(site *web.Site, mux chi.Router) {
 		get("/v1/invariants", s.invariants),
 		get("/v1/ledger-transactions", s.ledgerTransactions),
 		get("/v1/parked", s.parked),
+		post("/v1/parked/{hash}/{op}/resolve", s.resolveParked),
+		post("/v1/customers/{account}/status", s.setStatus),
+		get("/v1/jobs", s.jobs),
 		get("/v1/log/key", s.logKey),
 		get("/livez", s.live),
 		get("/readyz", s.ready),

@@ -28,7 +28,7 @@ func (g *gateway) makeAnchor(context.Context) error {
 			return fmt.Errorf("asset %s: %w", a.Code, err)
 		}
 		cfg.Assets = append(cfg.Assets, anchor.AssetConfig{Code: a.Code, IssuingKey: a.IssuingKey, Issuing: a.Issuing, DistributionKey: a.DistributionKey,
-			Distribution: a.Distribution, Bank: rails.Party{Name: a.BankName, Account: rails.Account{IBAN: iban}, BIC: a.BankBIC},
+			Distribution: a.Distribution, Bank: rails.Party{Name: a.BankName, Account: rails.Account{IBAN: iban}, BIC: a.BankBIC}, Partner: a.BankPartner,
 			MinDeposit: a.MinDeposit, MaxDeposit: a.MaxDeposit, MinWithdrawal: a.MinWithdrawal, MaxWithdrawal: a.MaxWithdrawal})
 	}
 	g.anchor, err = anchor.New(cfg, anchor.Parts{DB: g.db, Custody: custody.New(), Gate: gate, Signer: g.signer, Network: g.node,

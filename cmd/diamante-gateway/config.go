@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
@@ -85,6 +87,7 @@ type Asset struct {
 	BankName        string             `toml:"bank_name"` // our account at the bank: whose, where
 	BankIBAN        string             `toml:"bank_iban"`
 	BankBIC         string             `toml:"bank_bic"`
+	BankPartner     string             `toml:"bank_partner"` // the partner who keeps that account: one of partner.names
 	MinDeposit      protocol.Amount    `toml:"min_deposit"`
 	MaxDeposit      protocol.Amount    `toml:"max_deposit"`
 	MinWithdrawal   protocol.Amount    `toml:"min_withdrawal"`
@@ -127,6 +130,11 @@ func (c *Config) Validate() error {
 		}
 		if (name == "public") != (len(l.Names) == 0) {
 			errs = append(errs, fmt.Errorf("%s: names are for partner and staff, where they are required", name))
+		}
+	}
+	for _, a := range c.Asset {
+		if !slices.Contains(slices.Collect(maps.Values(c.Partner.Names)), a.BankPartner) {
+			errs = append(errs, fmt.Errorf("asset %s: bank_partner %q is none of the partner's names", a.Code, a.BankPartner))
 		}
 	}
 	for name, u := range map[string]Upstream{"node": c.Node, "signer": c.Signer} {

@@ -59,7 +59,7 @@ func (r *Rig) writeGatewayConfig(keys map[string]protocol.AccountID) error {
 		"asset": []table{{
 			"code": AssetCode, "issuing_key": "anchor/usd/issuing", "issuing": keys["anchor/usd/issuing"].String(),
 			"distribution_key": "anchor/usd/distribution", "distribution": keys["anchor/usd/distribution"].String(),
-			"bank_name": "Example Bank", "bank_iban": BankIBAN, "bank_bic": BankBIC,
+			"bank_name": "Example Bank", "bank_iban": BankIBAN, "bank_bic": BankBIC, "bank_partner": "paycircle",
 			"min_deposit": minAmount, "max_deposit": maxAmount, "min_withdrawal": minAmount, "max_withdrawal": maxAmount,
 		}},
 		"funding": table{"root_key": "network/root", "root": keys["network/root"].String(), "anchor_balance": "5000", "customer_balance": "5"},
