@@ -95,6 +95,32 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// TestDigestsOfExamples holds still what the judges (deploy/judges/bitcoin) agree with: the last input's digest is the old
+// one on Bitcoin and Litecoin, and commits to the amount on Bitcoin Cash.
+func TestDigestsOfExamples(t *testing.T) {
+	for chain, want := range map[bitcoin.Chain]string{
+		bitcoin.Bitcoin: "a7d63a37a38e3bcd243d4047c6a1e0bb867a1b50bba96a23e4d98abefccbbaa8", bitcoin.Litecoin: "a7d63a37a38e3bcd243d4047c6a1e0bb867a1b50bba96a23e4d98abefccbbaa8", bitcoin.BitcoinCash: "dd7a80fd99c04bf72aa35a0c77fe59199084ee06c9bcde81333e524c11cc020a",
+	} {
+		if got := fmt.Sprintf("%x", decode(t, chain, example(chain).encode()).Inputs[2].Digest); got != want {
+			t.Errorf("%s: %s, want %s", chain, got, want)
+		}
+	}
+}
+
+// TestFinalizeBoth: where one input has a witness, one without says so.
+func TestFinalizeBoth(t *testing.T) {
+	tx := decode(t, bitcoin.Bitcoin, example(bitcoin.Bitcoin).encode())
+	signature := bytes.Repeat([]byte{1}, 64)
+	raw, _, err := tx.Finalize([][]byte{signature, signature, signature})
+	end := slices.Concat([]byte{33}, keys[2], []byte{0}, unhex("00350c00"))
+	if err != nil || !bytes.HasSuffix(raw, end) {
+		t.Errorf("%x ends otherwise than in %x: %v", raw, end, err)
+	}
+	if _, _, err := tx.Finalize([][]byte{signature, signature}); !errors.Is(err, bitcoin.ErrSignature) {
+		t.Errorf("two signatures for three inputs: %v", err)
+	}
+}
+
 // TestKeepsNothingOfTheBody: whoever writes over the body afterwards changes nothing.
 func TestKeepsNothingOfTheBody(t *testing.T) {
 	psbt := example(bitcoin.Bitcoin).encode()

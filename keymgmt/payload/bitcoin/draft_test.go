@@ -66,6 +66,7 @@ type draft struct {
 	inputs   []spend
 	outputs  []pay
 	lockTime uint32
+	trailing []byte  // of the unsigned transaction
 	global   []entry // after the unsigned transaction
 	after    []byte
 }
@@ -93,7 +94,7 @@ func (d *draft) unsigned() []byte {
 	for _, out := range d.outputs {
 		b = sized(binary.LittleEndian.AppendUint64(b, out.amount), out.script)
 	}
-	return binary.LittleEndian.AppendUint32(b, d.lockTime)
+	return append(binary.LittleEndian.AppendUint32(b, d.lockTime), d.trailing...)
 }
 
 func appendMap(b []byte, entries []entry) []byte {

@@ -34,6 +34,7 @@ var refused = []struct {
 	{"bytes after the end", "follow the end", func(d *draft) { d.after = []byte{0} }},
 	{"too large", "at most", func(d *draft) { d.after = make([]byte, bitcoin.MaxSize) }},
 
+	{"bytes after the transaction", "1 bytes follow", func(d *draft) { d.trailing = []byte{0} }},
 	{"transaction version 0", "version 0", func(d *draft) { d.version = 0 }},
 	{"transaction version 3", "version 3", func(d *draft) { d.version = 3 }},
 	{"no inputs", "without inputs", func(d *draft) { d.inputs = nil }},
@@ -45,6 +46,12 @@ var refused = []struct {
 	{"lock time not in force", "in force", func(d *draft) {
 		for i := range d.inputs {
 			d.inputs[i].sequence = 0xffffffff
+		}
+	}},
+	{"too many inputs", "at most", func(d *draft) {
+		d.inputs = nil
+		for i := range uint32(bitcoin.MaxInputs + 1) {
+			d.inputs = append(d.inputs, spend{index: i, sequence: 0xfffffffe})
 		}
 	}},
 	{"too many outputs", "at most", func(d *draft) { d.outputs = slices.Repeat(d.outputs[:1], bitcoin.MaxOutputs+1) }},
@@ -105,6 +112,8 @@ var refused = []struct {
 	{"token", "no form", func(d *draft) {
 		d.outputs[0].script = slices.Concat([]byte{0xef}, wide, []byte{0x10, 1}, p2pkh(stranger))
 	}},
+	{"head without tail", "no form", func(d *draft) { d.outputs[0].script = append(p2pkh(stranger)[:24], 0xad) }},
+	{"tail without head", "no form", func(d *draft) { d.outputs[0].script[0] ^= 0x20 }},
 	{"script goes on", "no form", func(d *draft) { d.outputs[0].script = append(d.outputs[0].script, 0x61) }},
 	{"two keys of change", "output field 02", func(d *draft) {
 		d.outputs[1].entries = append(d.outputs[1].entries, derivation(2, keys[0]))
@@ -186,6 +195,7 @@ func TestRefusedByChain(t *testing.T) {
 		{"signs no outputs", "hash type", btc, spends(p2wpkh(hashes[0]), keys[0], entry{[]byte{3}, []byte{2, 0, 0, 0}})},
 		{"signs one input", "hash type", ltc, spends(p2wpkh(hashes[0]), keys[0], entry{[]byte{3}, []byte{0x81, 0, 0, 0}})},
 		{"hash type with a fork's number", "hash type", bch, spends(p2pkh(hashes[0]), keys[0], entry{[]byte{3}, []byte{0x41, 1, 0, 0}})},
+		{"hash type goes on", "hash type", btc, spends(p2wpkh(hashes[0]), keys[0], entry{[]byte{3}, []byte{1, 0, 0, 0, 0}})},
 		{"hash type cut", "hash type", btc, spends(p2wpkh(hashes[0]), keys[0], entry{[]byte{3}, []byte{1}})},
 		{"no hash type", "hash type of bitcoin cash is 41", bch, func(d *draft) { d.inputs[0].entries = d.inputs[0].entries[:2] }},
 		{"hash type of Bitcoin", "hash type of bitcoin cash is 41", bch, func(d *draft) { d.inputs[0].entries[2].value = []byte{1, 0, 0, 0} }},

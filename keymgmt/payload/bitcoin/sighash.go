@@ -23,15 +23,12 @@ func newHasher(tx *rawTx) *hasher {
 	return &hasher{tx: tx, previous: doubleSHA256(previous), sequences: doubleSHA256(sequences), outputs: doubleSHA256(outputs)}
 }
 
-// legacy is the digest that Bitcoin began with, for the i-th input. code is the script of the previous output. It costs
-// time in proportion to the size of the transaction, for each input; MaxSize keeps the whole within a few hundredths
-// of a second.
+// legacy is the digest that Bitcoin began with, for the i-th input of a transaction whose scripts are still empty. code
+// is the script of the previous output. It costs time in proportion to the size of the transaction, for each input;
+// MaxSize keeps the whole within a few hundredths of a second.
 func (h *hasher) legacy(i int, code []byte, hashType byte) [32]byte {
 	tx := *h.tx
 	tx.inputs = append([]rawInput(nil), tx.inputs...)
-	for k := range tx.inputs {
-		tx.inputs[k].script = nil
-	}
 	tx.inputs[i].script = code
 	return doubleSHA256(binary.LittleEndian.AppendUint32(tx.encode(), uint32(hashType)))
 }
