@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -61,6 +62,7 @@ var refused = []struct {
 	{"chain 0", "chain id 0", type2(dynamic(map[int]any{chainID: 0}))},
 	{"chain over the bound", "chain id", type2(dynamic(map[int]any{chainID: uint64(ethereum.MaxChainID) + 1}))},
 	{"chain of 256 bits", "chain id", type2(dynamic(map[int]any{chainID: below(256)}))},
+	{"chain of 65 bits", "chain id", type2(dynamic(map[int]any{chainID: new(big.Int).Add(power(64), big.NewInt(1))}))},
 	{"legacy chain 0", "chain id 0", rlp(legacy(map[int]any{legacyChain: 0}))},
 	{"last nonce", "EIP-2681", type2(dynamic(map[int]any{nonce: uint64(math.MaxUint64)}))},
 	{"nonce of 65 bits", "over 64 bits", rlp(legacy(map[int]any{legacyNonce: power(64)}))},
@@ -113,6 +115,8 @@ var refused = []struct {
 	{"bytes elsewhere", "is at 96, need 64", call(input("upgradeToAndCall(address,bytes)", bob, 96, 0, []byte{}))},
 	{"bytes on themselves", "is at 0, need 64", call(input("upgradeToAndCall(address,bytes)", bob, 0))},
 	{"offset of 256 bits", "need 64", call(input("upgradeToAndCall(address,bytes)", bob, below(256), []byte{}))},
+	{"offset of 65 bits", "need 64",
+		call(input("upgradeToAndCall(address,bytes)", bob, new(big.Int).Add(power(64), big.NewInt(64)), []byte{}))},
 	{"bytes without length", "no length", call(input("upgradeToAndCall(address,bytes)", bob, 64))},
 	{"length of 256 bits", "announced", call(input("upgradeToAndCall(address,bytes)", bob, 64, below(256)))},
 	{"length over the end", "announced", call(input("upgradeToAndCall(address,bytes)", bob, 64, 33, 0))},
