@@ -18,7 +18,7 @@
 //     covers; the key with its fingerprint and path (PSBT_IN_BIP32_DERIVATION; a key that was not derived has a
 //     fingerprint and an empty path); the redeem script of p2sh; the hash type, which Bitcoin Cash must and the others
 //     may give; and on witness inputs perhaps the previous output once more (PSBT_IN_WITNESS_UTXO);
-//   - for each output: perhaps the key that it returns to as change, and its redeem script.
+//   - for each output: perhaps the key that it returns to as change (PSBT_OUT_BIP32_DERIVATION).
 //
 // The whole previous transaction is required of witness inputs and on Bitcoin Cash too, although their digests commit to
 // the amount: a digest commits to the amount of its own input only, so whoever asks twice for the same transaction, with
@@ -141,7 +141,7 @@ type Key struct {
 	Path        []uint32 // steps of BIP-32 from the master key, empty for a key that was not derived
 }
 
-// Transaction is a payment in figures. Amounts are in the smallest unit, of which 100,000,000 make a coin.
+// Transaction is a payment in figures. Only Decode makes one. Amounts are in the smallest unit, of which 100,000,000 make a coin.
 type Transaction struct {
 	Chain    Chain
 	Network  Network // as the caller says; see the package comment
@@ -177,8 +177,8 @@ type Output struct {
 	Kind    ScriptKind
 	Script  []byte
 	Address string // "" for OpReturn
-	// Change is the key that can spend this output, when the caller says that it is change. That the output pays to
-	// this very key is checked; that the key is one of ours is for the policy to check.
+	// Change is the key that can spend this output, when the caller says that it is change. That this very key can is
+	// checked; whether it is one of ours is for the policy to say, or else anybody's output could be called change.
 	Change *Key
 }
 

@@ -31,7 +31,7 @@ func TestWords(t *testing.T) {
 	tx := decode(t, bitcoin.Bitcoin, example(bitcoin.Bitcoin).encode())
 	want := []string{
 		"pays 0.01500000 BTC to bc1qqqgjyv6y24n80zye42aueh0wluqpzg3ndy2ehs",
-		"returns 1.73491580 BTC to bc1qr583w2swedy2acd7rung055k8t3n7udp7vyzyg, change for " + key(1),
+		"pays 1.73491580 BTC to bc1qr583w2swedy2acd7rung055k8t3n7udp7vyzyg, said to be change for " + key(1),
 		"publishes data 026869",
 		"fee 0.00008420 BTC (21.5 sat/vB)",
 		"spends 1.00000000 BTC of output 1 of " + id(tx, 0) + " at bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4, by " + key(0),

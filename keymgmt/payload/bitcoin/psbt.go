@@ -110,7 +110,10 @@ func Decode(chain Chain, psbt []byte) (*Transaction, error) {
 		return nil, r.err
 	}
 	t.VSize = t.size(raw)
-	return t, t.balance()
+	if err := t.balance(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // firstError prefers the error of the encoding to that of what was then read from nothing.

@@ -130,9 +130,9 @@ func TestRefused(t *testing.T) {
 		for _, v := range refused {
 			d := example(chain)
 			v.spoil(d)
-			_, err := bitcoin.Decode(chain, d.encode())
-			if !errors.Is(err, bitcoin.ErrMalformed) || !strings.Contains(err.Error(), v.reason) {
-				t.Errorf("%s, %s: %v, want %q", chain, v.name, err, v.reason)
+			tx, err := bitcoin.Decode(chain, d.encode())
+			if !errors.Is(err, bitcoin.ErrMalformed) || !strings.Contains(err.Error(), v.reason) || tx != nil {
+				t.Errorf("%s, %s: %v with %v, want %q", chain, v.name, err, tx, v.reason)
 			}
 		}
 	}

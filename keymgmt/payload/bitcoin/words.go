@@ -12,7 +12,8 @@ const heights = 500_000_000
 // hardened marks a step of a derivation that only the private key can take.
 const hardened = 1 << 31
 
-// Words returns what the transaction does, one effect a line, fit to be shown and to be kept in a log.
+// Words returns what the transaction does, one effect a line, fit to be shown and to be kept in a log. They do not tell
+// our keys from others', so of change they say whose it is said to be.
 func (t *Transaction) Words() []string {
 	var w []string
 	for _, out := range t.Outputs {
@@ -20,7 +21,7 @@ func (t *Transaction) Words() []string {
 		case out.Kind == OpReturn:
 			w = append(w, fmt.Sprintf("publishes data %x", out.Script[1:]))
 		case out.Change != nil:
-			w = append(w, fmt.Sprintf("returns %s to %s, change for %s", t.coins(out.Amount), out.Address, out.Change))
+			w = append(w, fmt.Sprintf("pays %s to %s, said to be change for %s", t.coins(out.Amount), out.Address, out.Change))
 		default:
 			w = append(w, fmt.Sprintf("pays %s to %s", t.coins(out.Amount), out.Address))
 		}
