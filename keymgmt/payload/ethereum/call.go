@@ -18,7 +18,7 @@ const (
 	// TokenTransferFrom moves tokens of any owner who allowed it. Of a collection (ERC-721) Amount is an item's number.
 	TokenTransferFrom
 	// Approve lets a spender take a bounded amount, or takes such a right back. Of a collection (ERC-721) Amount is an
-	// item's number.
+	// item's number. Methods that increase an allowance add Amount to what is allowed already.
 	Approve
 	// UnlimitedApproval lets a spender take everything: an amount from UnlimitedFrom on, all items of a collection, or
 	// an approval whose extent is not completely read here.

@@ -128,6 +128,11 @@ var understood = []struct {
 		"lets 0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359 take up to 5 units (or the item of that number) of token " +
 			"0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB: approve(address,uint256) of contract " +
 			"0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB with 0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359, 5"},
+	{"allowance added", call(input("increaseAllowance(address,uint256)", bob, 5)),
+		ethereum.Call{Kind: ethereum.Approve, Token: token, Spender: bob, Amount: big.NewInt(5)},
+		"lets 0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359 take up to 5 units more than before of token " +
+			"0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB: increaseAllowance(address,uint256) of contract " +
+			"0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB with 0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359, 5"},
 	{"largest bounded approval", call(input("approve(address,uint256)", bob, new(big.Int).Sub(below(96), big.NewInt(1)))),
 		ethereum.Call{Kind: ethereum.Approve, Token: token, Spender: bob, Amount: new(big.Int).Sub(below(96), big.NewInt(1))}, ""},
 	{"approval of 2^96-1", call(input("approve(address,uint256)", bob, below(96))),

@@ -66,6 +66,9 @@ func (t *Transaction) effect() string {
 func (t *Transaction) approval() string {
 	c := t.Call
 	spender, extent := c.Spender.String(), fmt.Sprintf("up to %d units", c.Amount)
+	if strings.HasPrefix(c.Method, "increase") {
+		extent = fmt.Sprintf("up to %d units more than before", c.Amount)
+	}
 	if c.Spender.IsZero() {
 		spender = "someone who is not read"
 	}
