@@ -7,6 +7,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/pkcs11/internal/relay"
 )
 
 // Constants of PKCS#11 3.0 that the binding, which follows 2.40, does not have.
@@ -81,7 +82,7 @@ func classify(err error) class {
 		return classFatal
 	case errors.Is(err, errAgain):
 		return classSession
-	case errors.Is(err, errLoggedOut), errors.Is(err, errMismatch), errors.Is(err, errBadSeal):
+	case errors.Is(err, errLoggedOut), errors.Is(err, relay.ErrMismatch), errors.Is(err, errBadSeal):
 		return classLogin
 	case errors.Is(err, ErrToken), errors.Is(err, errVanished):
 		return classDevice

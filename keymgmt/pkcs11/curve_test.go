@@ -16,6 +16,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
+	"github.com/diamante/gateway/keymgmt/pkcs11/internal/relay"
 	"github.com/diamante/gateway/keymgmt/signature"
 )
 
@@ -193,7 +194,7 @@ func lowSOnly(t *testing.T, ring *Keyring, a keymgmt.Algorithm) {
 		if new(big.Int).SetBytes(raw[32:]).Cmp(half) > 0 {
 			high++
 		}
-		sig, err := finish(public, digest[:], raw)
+		sig, err := relay.Finish(public, digest[:], raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +202,7 @@ func lowSOnly(t *testing.T, ring *Keyring, a keymgmt.Algorithm) {
 			t.Fatalf("high or wrong: %x", sig)
 		}
 		raw[40] ^= 1
-		if _, err := finish(public, digest[:], raw); !errors.Is(err, errMismatch) {
+		if _, err := relay.Finish(public, digest[:], raw); !errors.Is(err, relay.ErrMismatch) {
 			t.Fatalf("a damaged signature: %v", err)
 		}
 	}

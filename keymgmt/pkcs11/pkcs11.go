@@ -31,8 +31,8 @@ import (
 	"sync/atomic"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/pkcs11/internal/relay"
 	"github.com/diamante/gateway/keymgmt/policy"
-	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // Limits of Config.
@@ -179,22 +179,25 @@ func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error
 	return signatures, nil
 }
 
-// errMismatch: the token's signature does not verify under the key's public object. Read as a stale handle first.
-var errMismatch = errors.New("pkcs11: signature does not verify")
-
-// finish brings what the device made into the one form there is, and verifies it.
-func finish(public keymgmt.PublicKey, message, raw []byte) ([]byte, error) {
-	if public.Algorithm() != keymgmt.Ed25519 {
-		sig, err := signature.FromECDSA(public, message, raw)
+// SignSpent makes what a device makes of messages whose Approval another process spent, the one that started this one for
+// the sake of the device. It is not verified and not in its final form: relay.Finish does both, over there.
+func (k *Keyring) SignSpent(ctx context.Context, id keymgmt.KeyID, messages relay.Messages) ([][]byte, error) {
+	return with(ctx, k, func(e *epoch, s session) ([][]byte, error) {
+		found, err := k.find(e, s, id)
 		if err != nil {
-			return nil, errMismatch
+			return nil, err
 		}
-		return sig, nil
-	}
-	if !signature.Verify(public, message, raw) {
-		return nil, errMismatch
-	}
-	return raw, nil
+		raw := make([][]byte, len(messages.List()))
+		for i, m := range messages.List() {
+			if err := fits(found.public.Algorithm(), m); err != nil {
+				return nil, err
+			}
+			if raw[i], err = k.lib.sign(s, found, m); err != nil {
+				return nil, err
+			}
+		}
+		return raw, nil
+	})
 }
 
 func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, message []byte) ([]byte, error) {
@@ -210,14 +213,14 @@ func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, message []byte) ([
 		if err != nil {
 			return nil, err
 		}
-		return finish(found.public, message, raw)
+		return relay.Finish(found.public, message, raw)
 	})
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
 	case err == nil:
 		k.stats.Signatures++
-	case errors.Is(err, errMismatch):
+	case errors.Is(err, relay.ErrMismatch):
 		k.frozen[id] = true // with fresh handles, too: a fault or an attack, not ours to retry
 		k.stats.Mismatches++
 	}

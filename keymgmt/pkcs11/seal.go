@@ -16,6 +16,7 @@ import (
 const (
 	MaxPlaintext = 8 << 10 // devices that have a limit take at least this in one call
 	MaxAAD       = 1 << 10
+	MaxSealed    = MaxPlaintext + sealExtra
 )
 
 // A sealed text is a version, the IV, and what AES-GCM makes, with its tag.
@@ -25,7 +26,6 @@ const (
 	tagSize     = 16
 	bitsInByte  = 8
 	sealExtra   = 1 + ivSize + tagSize
-	maxSealed   = MaxPlaintext + sealExtra
 )
 
 // Seal encrypts 1 to MaxPlaintext bytes by AES-256-GCM inside the token, so that only Open with the same key and
@@ -86,7 +86,7 @@ var (
 
 // Open decrypts what Seal made. ErrNotSealed says that it is not that.
 func (k *Keyring) Open(ctx context.Context, id keymgmt.KeyID, sealed, aad []byte) ([]byte, error) {
-	if len(sealed) <= sealExtra || len(sealed) > maxSealed || sealed[0] != sealVersion || len(aad) > MaxAAD {
+	if len(sealed) <= sealExtra || len(sealed) > MaxSealed || sealed[0] != sealVersion || len(aad) > MaxAAD {
 		return nil, fmt.Errorf("%w: no sealed text of this version and size", ErrNotSealed)
 	}
 	sealed, aad = bytes.Clone(sealed), bytes.Clone(aad)

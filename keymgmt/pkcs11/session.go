@@ -86,6 +86,10 @@ func with[T any](ctx context.Context, k *Keyring, f func(*epoch, session) (T, er
 	if err := k.seats.take(ctx, time.Now()); err != nil {
 		return none, err
 	}
+	if ctx.Done() == nil { // a caller who waits to the end needs nobody to wait for him
+		defer func() { k.seats.leave(time.Now()) }()
+		return repeat(ctx, k, f)
+	}
 	type result struct {
 		value T
 		err   error

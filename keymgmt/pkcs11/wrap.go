@@ -13,6 +13,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/pkcs11/internal/relay"
 )
 
 // MaxWrapped bounds the encrypted key in a Wrapped, in bytes.
@@ -206,7 +207,7 @@ func (k *Keyring) settle(s session, made object, w Wrapped, id keymgmt.KeyID) er
 	if err != nil {
 		return err
 	}
-	if _, err := finish(w.Public, challenge, raw); err != nil {
+	if _, err := relay.Finish(w.Public, challenge, raw); err != nil {
 		return fmt.Errorf("%w: it is another key than it says", ErrCannotWrap)
 	}
 	c := curves[w.Public.Algorithm()]
