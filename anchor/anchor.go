@@ -138,7 +138,7 @@ func (c Config) Validate() error {
 	case c.Funding.Root.IsZero() || c.Funding.RootKey.IsZero() || c.Funding.AnchorBalance.IsZero() || c.Funding.CustomerBalance.IsZero():
 		return errors.New("anchor: funding needs a root account, its key and two balances")
 	}
-	seen := map[string]bool{}
+	seen, accounts := map[string]bool{}, map[string]bool{c.Funding.Root.String(): true}
 	for _, a := range c.Assets {
 		if _, err := protocol.NewCredit(a.Code, a.Issuing); err != nil {
 			return fmt.Errorf("anchor: asset: %w", err)
@@ -150,6 +150,12 @@ func (c Config) Validate() error {
 			return fmt.Errorf("anchor: asset %s is there twice or lacks a key or an account", a.Code)
 		}
 		seen[a.Code] = true
+		for _, account := range []string{a.Issuing.String(), a.Distribution.String(), a.Bank.Account.String()} {
+			if accounts[account] {
+				return fmt.Errorf("anchor: asset %s: account %s is used for something else, too", a.Code, account)
+			}
+			accounts[account] = true
+		}
 		if a.Partner == "" {
 			return fmt.Errorf("anchor: asset %s: no partner keeps its bank account", a.Code)
 		}

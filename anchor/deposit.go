@@ -170,6 +170,9 @@ func (s *Service) received(ctx context.Context, tx *audit.Tx, t *row, amount mon
 		t.round++ // what was refused stays refused; this is another movement
 	}
 	ledger, err := amount.Ledger()
+	if errors.Is(err, money.ErrRange) {
+		return s.hold(ctx, tx, t, "out-of-limits")
+	}
 	if err != nil {
 		return "", err
 	}

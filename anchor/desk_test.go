@@ -260,20 +260,16 @@ func TestUnfreeze(t *testing.T) {
 	alice := f.customer("alice")
 	f.fund(alice, "50.00")
 	w := f.withdraw(alice)
-	set := func(frozen bool) {
-		t.Helper()
-		if err := f.svc.SetStatus(f.ctx, staffActor, anchor.StatusChange{Account: alice.ID, Frozen: frozen, Why: "a court"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set(true)
+	f.freeze(alice) // a moment ago: the ledger does not know yet
 	f.pay(alice, "50", w.Memo)
 	p := f.parked(1)[0]
 	if err := f.decide(p, "give-back"); !errors.Is(err, anchor.ErrConflict) || !strings.Contains(err.Error(), "frozen") {
 		t.Errorf("to a frozen customer: %v", err)
 	}
 	f.send(alice, protocol.NoMemo(), txbuild.ChangeTrust{Asset: f.asset}, txbuild.ChangeTrust{Asset: f.asset, Limit: nodetest.Amount(t, "1000")})
-	set(false)
+	if err := f.svc.SetStatus(f.ctx, staffActor, anchor.StatusChange{Account: alice.ID, Why: "a court"}); err != nil {
+		t.Fatal(err)
+	}
 	f.within("line", func() (bool, any) {
 		a, err := f.net.ledger.Account(alice.ID)
 		line, _ := a.Trustline(f.asset)

@@ -18,8 +18,17 @@ type facts struct {
 	results  map[protocol.Hash]xdr.TransactionResult
 	payments []payment
 	lines    []line
+	own      []own               // what was done with the keys of our accounts
 	supply   map[string]*big.Int // asset's text form -> change of what holders have
 	defects  []defect
+}
+
+// own is a transaction with an operation of one of our issuing or distribution accounts, or whose sequence number or fee
+// such an account gave. Its hashes are its own and, in a fee bump, that of what is inside.
+type own struct {
+	hashes     []protocol.Hash
+	successful bool
+	detail     string
 }
 
 // payment is credit that came to a distribution account.
@@ -83,11 +92,44 @@ func (s *Service) read(meta xdr.LedgerCloseMeta) (facts, error) {
 		if err := s.readChanges(&f, p); err != nil {
 			f.defects = append(f.defects, defect{hash, err.Error()})
 		}
+		if o, ok := s.readOwn(env); ok {
+			o.successful = p.Result.Result.Successful()
+			if o.hashes = []protocol.Hash{hash}; env.IsFeeBump() {
+				inner, _ := p.Result.Result.Result.GetInnerResultPair()
+				o.hashes = append(o.hashes, protocol.Hash(inner.TransactionHash))
+			}
+			f.own = append(f.own, o)
+		}
 		if p.Result.Result.Successful() {
 			s.readPayments(&f, hash, env)
 		}
 	}
 	return f, nil
+}
+
+// readOwn reports whether a transaction does something in the name of one of our accounts.
+func (s *Service) readOwn(env xdr.TransactionEnvelope) (own, bool) {
+	sources := []xdr.MuxedAccount{env.SourceAccount()}
+	if env.IsFeeBump() {
+		sources = append(sources, env.FeeBumpAccount())
+	}
+	for _, op := range env.Operations() {
+		if op.SourceAccount != nil {
+			sources = append(sources, *op.SourceAccount)
+		}
+	}
+	for _, source := range sources {
+		id, err := protocol.AccountIDFromXDR(source.ToAccountId())
+		if err != nil {
+			continue // not one of ours
+		}
+		for _, a := range s.cfg.Assets {
+			if id == a.Issuing || id == a.Distribution {
+				return own{detail: fmt.Sprintf("%d operations of %s", len(env.Operations()), id)}, true
+			}
+		}
+	}
+	return own{}, false
 }
 
 // note keeps what became of a transaction. Alone and inside fee bumps it can be in one ledger several times, and succeeds
@@ -256,5 +298,5 @@ func (f facts) concern() bool {
 			return true
 		}
 	}
-	return len(f.payments) > 0 || len(f.defects) > 0
+	return len(f.payments) > 0 || len(f.defects) > 0 || len(f.own) > 0
 }

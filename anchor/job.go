@@ -27,6 +27,7 @@ const (
 	jobTrust     jobKind = "trust"          // CODE: open the distribution account's line
 	jobCreate    jobKind = "create-account" // ACCOUNT: create a customer's account
 	jobAuthorise jobKind = "authorise"      // CODE/ACCOUNT: authorise a line
+	jobRevoke    jobKind = "revoke"         // CODE/ACCOUNT: take the authorisation of a frozen customer's line away
 	jobIssue     jobKind = "issue"          // ref of a deposit: pay credit to the customer
 	jobBurn      jobKind = "burn"           // ref of a withdrawal: pay credit back to its issuer
 	jobRefund    jobKind = "refund"         // HASH/OP: pay credit back to its sender
@@ -89,8 +90,8 @@ func (s *Service) plan(ctx context.Context, j job) (plan, finish, error) {
 		return s.planSetup(ctx, j)
 	case jobCreate:
 		return s.planCreate(ctx, j)
-	case jobAuthorise:
-		return s.planAuthorise(ctx, j)
+	case jobAuthorise, jobRevoke:
+		return s.planLine(ctx, j)
 	case jobIssue:
 		return s.planIssue(ctx, j)
 	case jobBurn:
@@ -133,7 +134,8 @@ func (s *Service) lookAll(ctx context.Context, tx *audit.Tx, account protocol.Ac
 	return nil
 }
 
-func (s *Service) planAuthorise(ctx context.Context, j job) (plan, finish, error) {
+// planLine wants a line to be authorised if its holder may hold the credit, and not to be if he is frozen.
+func (s *Service) planLine(ctx context.Context, j job) (plan, finish, error) {
 	code, address, _ := strings.Cut(j.ref, "/")
 	a, err := s.configOf(code)
 	if err != nil {
@@ -147,11 +149,21 @@ func (s *Service) planAuthorise(ctx context.Context, j job) (plan, finish, error
 	if err != nil && !errors.Is(err, protocol.ErrNotFound) {
 		return plan{}, nil, err
 	}
-	if t, ok := account.Trustline(a.asset()); !ok || t.Flags.IsAuthorized() {
-		return plan{}, nothing, nil // the line is gone, or somebody was faster
+	may, err := s.mayHold(ctx, s.DB.Reader(), a, id)
+	if err != nil {
+		return plan{}, nil, err
 	}
-	return plan{a.Issuing, a.IssuingKey, protocol.NoMemo(),
-		[]txbuild.Operation{txbuild.SetTrustLineFlags{Trustor: id, Asset: a.asset(), Set: xdr.TrustLineFlagsAuthorizedFlag}}}, nil, nil
+	authorise := j.kind == jobAuthorise
+	if t, ok := account.Trustline(a.asset()); !ok || t.Flags.IsAuthorized() == authorise || may != authorise {
+		return plan{}, nothing, nil // the line is gone, or somebody was faster, or the customer's status is another now
+	}
+	op := txbuild.SetTrustLineFlags{Trustor: id, Asset: a.asset()}
+	if authorise {
+		op.Set = xdr.TrustLineFlagsAuthorizedFlag
+	} else {
+		op.Clear = xdr.TrustLineFlagsAuthorizedFlag
+	}
+	return plan{a.Issuing, a.IssuingKey, protocol.NoMemo(), []txbuild.Operation{op}}, nil, nil
 }
 
 func (s *Service) planIssue(ctx context.Context, j job) (plan, finish, error) {
@@ -188,7 +200,11 @@ func (s *Service) waitForLine(ctx context.Context, j job, t row, a AssetConfig) 
 		return err
 	}
 	l, ok := account.Trustline(a.asset())
-	ok = ok && l.Flags.IsAuthorized()
+	may, err := s.mayHold(ctx, s.DB.Reader(), a, t.account) // he may have been frozen since the money was cleared
+	if err != nil {
+		return err
+	}
+	ok = ok && l.Flags.IsAuthorized() && may
 	switch {
 	case ok && t.state == flow.NeedsLine:
 		return s.lineChanged(ctx, t, flow.HasLine)
@@ -269,9 +285,10 @@ func (s *Service) succeeded(ctx context.Context, tx *audit.Tx, t ledgerTx) (err 
 		err = s.burned(ctx, tx, t.ref)
 	case jobRefund, jobReturn:
 		err = s.refunded(ctx, tx, t.ref, flow.Success, "")
-	case jobAuthorise:
+	case jobAuthorise, jobRevoke:
 		_, address, _ := strings.Cut(t.ref, "/")
-		_, err = tx.Record(ctx, audit.Event{Action: "trustline.authorised", Subject: address, Data: map[string]any{"ledger_tx": t.hash.String()}})
+		action := map[jobKind]string{jobAuthorise: "trustline.authorised", jobRevoke: "trustline.revoked"}[jobKind(t.kind)]
+		_, err = tx.Record(ctx, audit.Event{Action: action, Subject: address, Data: map[string]any{"ledger_tx": t.hash.String()}})
 	case jobCreate:
 		return nil // done once the account has been looked at
 	}

@@ -44,7 +44,7 @@ func scanLedgerTx(r pgx.Row) (t ledgerTx, err error) {
 
 // inFlight returns the transaction of the source account whose fate is not known, or ErrNotFound.
 func inFlight(ctx context.Context, r audit.Reader, source protocol.AccountID) (ledgerTx, error) {
-	t, err := scanLedgerTx(r.QueryRow(ctx, `SELECT `+ledgerTxColumns+` WHERE source = $1 AND state IN ('built', 'signed')`, source))
+	t, err := scanLedgerTx(r.QueryRow(ctx, `SELECT `+ledgerTxColumns+` WHERE source = $1 AND state IN ('built', 'signed', 'blocked')`, source))
 	return t, missing(err, "ledger transaction")
 }
 
@@ -73,8 +73,15 @@ func (s *Service) advance(ctx context.Context, j job, p plan) error {
 		return err
 	}
 	// 3. Have it signed, and store that. The same ref and body give the same signature, for ever.
-	if t.state == flow.Built {
-		if t, err = s.sign(ctx, t); err != nil {
+	switch t.state {
+	case flow.Blocked:
+		return fmt.Errorf("%w: %s", errBlocked, t.id)
+	case flow.Built:
+		t, err = s.sign(ctx, t)
+		if errors.Is(err, errBusy) {
+			return nil // stored by another process, or resolved: the next round sees which
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -113,6 +120,9 @@ func (s *Service) build(ctx context.Context, j job, p plan, before int64) (ledge
 	return t, err
 }
 
+// errBlocked: the signer has signed something else under the name of this transaction. This database lost rows.
+var errBlocked = errors.New("anchor: the signer knows another transaction by this name; rows were lost here, and a person must find out what is on the ledger")
+
 // errBusy: the source account has a transaction under way, or the job is done.
 var errBusy = errors.New("anchor: not now")
 
@@ -146,16 +156,25 @@ func (s *Service) storeBuilt(ctx context.Context, tx *audit.Tx, j job, t *ledger
 	return err
 }
 
+// signerRef names a transaction to the signer, the same whenever it is built: should this database lose it, the signer
+// refuses a second one.
+func (t ledgerTx) signerRef() string { return fmt.Sprintf("%s/%s/%d", t.kind, t.ref, t.attempt) }
+
+// sign has a transaction signed and stores that. errBusy: it may not be submitted from here, because another process has
+// stored it or ended it.
 func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 	u, err := txbuild.Parse(s.cfg.Passphrase, t.envelope)
 	if err != nil {
 		return t, err
 	}
 	s.Failpoint("sign.before")
-	sig, err := s.Signer.Sign(ctx, keymgmt.Request{Key: t.key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: "tx/" + t.id})
+	sig, err := s.Signer.Sign(ctx, keymgmt.Request{Key: t.key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: t.signerRef()})
 	s.noteSigner(err)
 	if errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed) {
 		return t, s.denied(ctx, t, err)
+	}
+	if errors.Is(err, keymgmt.ErrRefUsed) {
+		return t, errors.Join(errBlocked, s.block(ctx, t, err))
 	}
 	if err != nil {
 		return t, fmt.Errorf("anchor: sign %s: %w", t.id, err)
@@ -178,7 +197,7 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 			return fmt.Errorf("anchor: signed transaction: %w", err)
 		}
 		if tag.RowsAffected() == 0 {
-			return audit.ErrUnchanged // another process stored the same signature, or it is resolved
+			return errBusy // another process stored the same signature, or had it denied, or it is resolved
 		}
 		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.signed", Subject: t.id, Data: map[string]any{"ledger_tx": t.hash.String()}})
 		return err
@@ -187,8 +206,29 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 	return t, err
 }
 
-// denied carries out that the signer refused a transaction for good. Asking again would get the same answer, and another
-// transaction for the same purpose probably as well: what can be given to a person is.
+// block keeps a transaction from ever being replaced, and its source account from having another, until a person has
+// looked.
+func (s *Service) block(ctx context.Context, t ledgerTx, why error) error {
+	state, _, err := flow.Step(flow.LedgerTx, t.state, flow.Conflict)
+	if err != nil {
+		return err
+	}
+	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE anchor.ledger_tx SET state = $2, result = $3 WHERE id = $1 AND state = 'built'`, t.id, string(state), clean(why.Error()))
+		if err != nil {
+			return fmt.Errorf("anchor: blocked transaction: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return audit.ErrUnchanged
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.blocked", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref, "why": clean(why.Error())}})
+		return err
+	})
+}
+
+// denied carries out that the signer refused a transaction. What can be given to a person is. Another process may get it
+// signed all the same, a moment later or earlier, since a refusal binds nobody: what it signed is never submitted, because
+// only who stores a signature submits it, and it is stored only while the transaction is built and not denied.
 func (s *Service) denied(ctx context.Context, t ledgerTx, why error) error {
 	state, _, err := flow.Step(flow.LedgerTx, t.state, flow.Denied)
 	if err != nil {
@@ -240,7 +280,8 @@ func (s *Service) submit(ctx context.Context, t ledgerTx) error {
 		return fmt.Errorf("anchor: submit %s: %w", t.id, err)
 	}
 	if answer.Status == protocol.SubmissionError && answer.Result != nil {
-		s.Log.Info("a transaction is refused for now", "ledger_tx", t.hash.String(), "kind", t.kind, "code", answer.Result.Result.Code.String())
+		// It may be taken later, and if not its time will pass. Until then those who watch see why it waits.
+		return fmt.Errorf("anchor: the node refuses %s for now: %s", t.hash, answer.Result.Result.Code)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/custody/book"
 	"github.com/diamante/gateway/custody/money"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // keepEvery is how many ledgers without anything for us are read before the cursor is stored all the same.
@@ -77,10 +78,11 @@ func (s *Service) awaits(ctx context.Context, f facts) bool {
 //
 //  1. Move the cursor; if somebody else has, do nothing.
 //  2. Change the supply by what the ledger changed.
-//  3. Resolve our transactions that it holds, and those whose time has passed.
-//  4. Place the payments that came.
-//  5. Look at the lines that changed.
-//  6. Show what could not be understood.
+//  3. Show what was done in our name and not by us.
+//  4. Resolve our transactions that it holds, and those whose time has passed.
+//  5. Place the payments that came.
+//  6. Look at the lines that changed.
+//  7. Show what could not be understood.
 func (s *Service) carryOut(ctx context.Context, f facts) error {
 	s.Failpoint("observe.before")
 	defer s.Failpoint("observe.after")
@@ -96,6 +98,9 @@ func (s *Service) carryOut(ctx context.Context, f facts) error {
 			if err := addSupply(ctx, tx, asset, by); err != nil {
 				return err
 			}
+		}
+		if err := s.disown(ctx, tx, f); err != nil {
+			return err
 		}
 		if err := s.resolve(ctx, tx, f); err != nil {
 			return err
@@ -118,6 +123,31 @@ func (s *Service) carryOut(ctx context.Context, f facts) error {
 		_, err = tx.Record(ctx, audit.Event{Action: "cursor.advanced", Subject: fmt.Sprint(f.seq), Data: map[string]any{"payments": len(f.payments)}})
 		return err
 	})
+}
+
+// disown shows staff what was done with the keys of our accounts and that we know nothing of, or hold for dead or failed:
+// somebody else has a key, or this database has lost rows.
+func (s *Service) disown(ctx context.Context, tx *audit.Tx, f facts) error {
+	for _, o := range f.own {
+		var known bool
+		hashes := make([]string, len(o.hashes))
+		for i, hash := range o.hashes {
+			hashes[i] = hash.String()
+		}
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM anchor.ledger_tx WHERE hash = ANY($1)
+			AND (state IN ('built', 'signed', 'blocked', 'succeeded') OR state = 'failed' AND NOT $2))`, hashes, o.successful).Scan(&known)
+		if err != nil {
+			return fmt.Errorf("anchor: ledger transactions: %w", err)
+		}
+		if known {
+			continue
+		}
+		held := heldEntry{statement: fmt.Sprintf("ledger %d", f.seq), reason: "not-ours", detail: o.detail, reference: hashes[0]}
+		if err := s.quarantine(ctx, tx, held); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addSupply changes what holders of an asset have. It takes two statements: a row to insert is checked before the conflict
@@ -286,17 +316,21 @@ func (s *Service) look(ctx context.Context, tx *audit.Tx, l line) error {
 	if l.authorised || !l.opened { // what was withdrawn from an old line is not given back by a machine
 		return nil
 	}
-	if l.holder != l.asset.Distribution {
-		c, err := compliance.CustomerByAccount(ctx, tx, l.holder)
-		if errors.Is(err, compliance.ErrUnknownCustomer) {
-			return nil // whoever is not enrolled waits until he is
-		}
-		if err != nil {
-			return err
-		}
-		if c.Status != compliance.StatusActive {
-			return nil
-		}
+	if may, err := s.mayHold(ctx, tx, l.asset, l.holder); err != nil || !may {
+		return err
 	}
 	return reopenJob(ctx, tx, jobAuthorise, l.asset.Code+"/"+l.holder.String())
+}
+
+// mayHold reports whether an account may hold a credit: ours, and that of a customer who is not frozen. Whoever is not
+// enrolled waits until he is.
+func (s *Service) mayHold(ctx context.Context, r audit.Reader, a AssetConfig, holder protocol.AccountID) (bool, error) {
+	if holder == a.Distribution {
+		return true, nil
+	}
+	c, err := compliance.CustomerByAccount(ctx, r, holder)
+	if errors.Is(err, compliance.ErrUnknownCustomer) {
+		return false, nil
+	}
+	return err == nil && c.Status == compliance.StatusActive, err
 }

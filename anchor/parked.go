@@ -117,8 +117,7 @@ func (s *Service) refunded(ctx context.Context, tx *audit.Tx, ref string, event 
 // Parked lists payments that came to us and matched nothing, oldest first, with what became of them.
 func (s *Service) Parked(ctx context.Context, p Page) ([]Parked, error) {
 	rows, err := s.DB.Reader().Query(ctx, `SELECT `+incomingColumns+`
-		WHERE state <> 'matched' AND (at, hash) > (SELECT coalesce(max(at), '-infinity'), coalesce(max(hash), '') FROM anchor.incoming WHERE hash = $1)
-		ORDER BY at, hash, op LIMIT $2`, p.After, p.limit())
+		WHERE state <> 'matched' AND n > coalesce((SELECT n FROM anchor.incoming WHERE hash || '/' || op = $1), 0) ORDER BY n LIMIT $2`, p.After, p.limit())
 	return collect(rows, err, "payments", func(r pgx.CollectableRow) (Parked, error) {
 		in, err := scanIncoming(r)
 		return in.shown(), err
@@ -126,7 +125,7 @@ func (s *Service) Parked(ctx context.Context, p Page) ([]Parked, error) {
 }
 
 func (in incoming) shown() Parked {
-	return Parked{Hash: in.hash, Op: in.op, From: in.from, Amount: in.amount.String() + " " + in.asset.Code(), State: string(in.state), Reason: in.reason, At: in.at}
+	return Parked{ID: in.ref(), Hash: in.hash, Op: in.op, From: in.from, Amount: in.amount.String() + " " + in.asset.Code(), State: string(in.state), Reason: in.reason, At: in.at}
 }
 
 // ResolveParked decides about a payment that waits for a person: "give-back" sends credit to whoever paid it, "reissue"

@@ -193,7 +193,7 @@ func (s *Service) matchHeld(ctx context.Context, tx *audit.Tx, r Resolution, h s
 }
 
 // bookable are the reasons for which an entry of ours may not be in the book although its money moved.
-var bookable = map[string]bool{"duplicate": true, "malformed": true, "unmatched": true, "reversal": true, "paid-before": true, "payout-amount-differs": true}
+var bookable = map[string]bool{"duplicate": true, "malformed": true, "unmatched": true, "reversal": true, "wrong-account": true, "paid-before": true, "payout-amount-differs": true}
 
 // bookHeld books an entry on the word of the person who looked at the bank's own account: two bookings that the bank gave
 // one reference, or one that no machine could read.
@@ -216,6 +216,9 @@ func (s *Service) bookHeld(ctx context.Context, tx *audit.Tx, r Resolution, h *s
 	amount, err := cents.Rescale(a.currency())
 	if err != nil {
 		return err
+	}
+	if _, err := claim(ctx, tx, a, rails.Entry{Ref: h.Reference}, &heldEntry{statement: h.Statement}); err != nil {
+		return err // whoever brings the entry again is told that it is here
 	}
 	ref := "booked/" + h.ID // once, whatever happens
 	data := map[string]any{"amount": amount.String(), "transfer": ref, "note": clean(strings.TrimSpace(r.Note))}
@@ -289,6 +292,9 @@ func (s *Service) returnHeld(ctx context.Context, tx *audit.Tx, h stored) error 
 	return openJob(ctx, tx, jobPayout, "return/"+h.ID)
 }
 
+// maxReturned bounds the reference in the text of a return, in bytes, so that a payment file can carry the text.
+const maxReturned = 100
+
 // returnOrder says what is to be paid to return an entry's money.
 func (s *Service) returnOrder(ctx context.Context, r audit.Reader, id string) (a AssetConfig, o payoutOrder, err error) {
 	var asset, units, payer, reference string
@@ -300,7 +306,7 @@ func (s *Service) returnOrder(ctx context.Context, r audit.Reader, id string) (a
 	if a, err = s.configOf(asset); err != nil {
 		return a, o, err
 	}
-	o.id, o.text = "R"+id, "Return of "+reference
+	o.id, o.text = "R"+id, "Return of "+reference[:min(len(reference), maxReturned)]
 	o.account = rails.Account{Other: payer}
 	if iban, err := rails.ParseIBAN(payer); err == nil {
 		o.account = rails.Account{IBAN: iban}

@@ -138,15 +138,24 @@ func (s *Service) Customer(ctx context.Context, partner string, account protocol
 	return shownCustomer(c), err
 }
 
-// SetStatus freezes a customer or unfreezes him, for a reason. Error: ErrNotFound.
+// SetStatus freezes a customer or unfreezes him, for a reason. What he holds is frozen with him: the authorisation of his
+// lines is taken away on the ledger, and given back. Errors: ErrNotFound, ErrInvalid.
 func (s *Service) SetStatus(ctx context.Context, who audit.Actor, c StatusChange) error {
 	status := compliance.StatusActive
 	if c.Frozen {
 		status = compliance.StatusFrozen
 	}
 	err := audit.Do(ctx, s.DB, who, func(ctx context.Context, tx *audit.Tx) error {
-		if err := compliance.SetStatus(ctx, tx, c.Account, status, clean(strings.TrimSpace(c.Why))); err != nil || c.Frozen {
+		if err := compliance.SetStatus(ctx, tx, c.Account, status, clean(strings.TrimSpace(c.Why))); err != nil {
 			return err
+		}
+		if c.Frozen {
+			for _, a := range s.cfg.Assets {
+				if err := reopenJob(ctx, tx, jobRevoke, a.Code+"/"+c.Account.String()); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 		return reopenJob(ctx, tx, jobCreate, c.Account.String()) // looks at the lines that he opened while he was frozen
 	})

@@ -105,7 +105,8 @@ type Imported struct {
 	Booked      int
 	Matched     int
 	Quarantined int
-	Again       bool // it was imported before, and nothing was changed now
+	Warning     string // what does not add up in it as a whole; "" when nothing was found
+	Again       bool   // it was imported before, and nothing was changed now
 }
 
 // Held is an entry in quarantine.
@@ -182,6 +183,7 @@ type LedgerTx struct {
 
 // Parked is a payment that matched nothing: where it came from and what became of it.
 type Parked struct {
+	ID            string // HASH/OP
 	Hash          protocol.Hash
 	Op            int // which operation of the transaction
 	From          protocol.AccountID

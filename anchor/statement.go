@@ -1,6 +1,7 @@
 package anchor
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -54,6 +55,7 @@ func (s *Service) ImportStatement(ctx context.Context, who audit.Actor, partner 
 // reading is a statement file that is being read.
 type reading struct {
 	partner, hash string
+	statements    []rails.Statement
 	id            string // of the statements in it, as the bank has them
 	items         []item
 }
@@ -73,7 +75,7 @@ func (s *Service) readingOf(partner, hash string, file []byte) (reading, error) 
 	if err != nil {
 		return reading{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	r := reading{partner: partner, hash: hash}
+	r := reading{partner: partner, hash: hash, statements: statements}
 	ids := make([]string, len(statements))
 	for i := range statements {
 		st := &statements[i]
@@ -131,8 +133,9 @@ type progress struct {
 
 func findProgress(ctx context.Context, r audit.Reader, of reading) (p progress, err error) {
 	var summary []byte
-	err = missing(r.QueryRow(ctx, `SELECT summary, next, done FROM anchor.statement WHERE partner = $1 AND hash = $2`, of.partner, of.hash).
-		Scan(&summary, &p.next, &p.done), "statement")
+	err = missing(r.QueryRow(ctx, `SELECT summary, next, done FROM anchor.statement WHERE partner IN ($1, '') AND hash = $2`, of.partner, of.hash). // '': read before partners were kept
+
+																			Scan(&summary, &p.next, &p.done), "statement")
 	if err == nil {
 		err = json.Unmarshal(summary, &p.out)
 	}
@@ -156,7 +159,12 @@ func (s *Service) readOn(ctx context.Context, who audit.Actor, r reading) (done 
 				return fmt.Errorf("anchor: statement %s: %w", it.statement.ID, err)
 			}
 		}
-		done, out = end == len(r.items), p.out
+		if done = end == len(r.items); done {
+			if p.out.Warning, err = s.compare(ctx, tx, r); err != nil {
+				return err
+			}
+		}
+		out = p.out
 		summary, err := json.Marshal(out)
 		if err != nil {
 			return fmt.Errorf("anchor: statement: %w", err)
@@ -203,10 +211,7 @@ func (s *Service) resumeStatement(ctx context.Context, j job) error {
 func (s *Service) placeItem(ctx context.Context, tx *audit.Tx, partner string, it item, out *Imported) error {
 	a, ours := s.accountOf(partner, it.statement.Account.String())
 	out.Entries++
-	held := heldEntry{partner: partner, statement: it.statement.ID}
-	if ours {
-		held.account = a.Bank.Account.String()
-	}
+	held := heldEntry{partner: partner, statement: it.statement.ID, account: it.statement.Account.String()}
 	var err error
 	switch {
 	case it.defect != nil:
@@ -256,13 +261,11 @@ func (s *Service) placeEntry(ctx context.Context, tx *audit.Tx, a AssetConfig, e
 	if err != nil {
 		return "malformed", nil
 	}
-	account := a.Bank.Account.String()
-	tag, err := tx.Exec(ctx, `INSERT INTO anchor.entry (iban, ref, statement, payer, payer_name, payer_bic) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT DO NOTHING`, account, clean(e.Ref), clean(held.statement), clean(held.payer), clean(held.payerName), clean(held.payerBIC))
+	isNew, err := claim(ctx, tx, a, e, held)
 	if err != nil {
-		return "", fmt.Errorf("anchor: entry %s: %w", e.Ref, err)
+		return "", err
 	}
-	if tag.RowsAffected() == 0 {
+	if !isNew {
 		return "duplicate", nil
 	}
 	if !e.Credit {
@@ -286,6 +289,32 @@ func (s *Service) placeEntry(ctx context.Context, tx *audit.Tx, a AssetConfig, e
 		held.asset, held.amount, held.deposit = a.Code, amount, deposit
 	}
 	return reason, err
+}
+
+// claim takes an entry's reference, once for ever, and reports whether it was free. A payment of a batch needs the batch's
+// reference, too, for the same number of payments: its sum, or another split of it, is the same money.
+func claim(ctx context.Context, tx *audit.Tx, a AssetConfig, e rails.Entry, held *heldEntry) (isNew bool, err error) {
+	base, parts := cmp.Or(e.Base, e.Ref), max(1, e.Parts)
+	take := func(ref string, parts int) (bool, error) {
+		tag, err := tx.Exec(ctx, `INSERT INTO anchor.entry (iban, ref, statement, payer, payer_name, payer_bic, parts) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT DO NOTHING`, a.Bank.Account.String(), clean(ref), clean(held.statement), clean(held.payer), clean(held.payerName), clean(held.payerBIC), parts)
+		if err != nil {
+			return false, fmt.Errorf("anchor: entry %s: %w", ref, err)
+		}
+		return tag.RowsAffected() == 1, nil
+	}
+	isNew, err = take(base, parts)
+	if err != nil || base == e.Ref {
+		return isNew, err
+	}
+	var before int
+	if err := tx.QueryRow(ctx, `SELECT parts FROM anchor.entry WHERE iban = $1 AND ref = $2`, a.Bank.Account.String(), clean(base)).Scan(&before); err != nil {
+		return false, fmt.Errorf("anchor: entry %s: %w", base, err)
+	}
+	if before != parts {
+		return false, nil
+	}
+	return take(e.Ref, 0)
 }
 
 // placeDebit finds the payout that a debit is, or books that the money is gone for a reason that nobody knows yet.

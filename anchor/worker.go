@@ -183,39 +183,3 @@ func (s *Service) Health(ctx context.Context) (Health, error) {
 	}
 	return h, err
 }
-
-// Invariants checks what must hold at every moment.
-func (s *Service) Invariants(ctx context.Context) ([]Invariant, error) {
-	trial, err := s.Custody.Trial(ctx, s.DB.Reader())
-	if err != nil {
-		return nil, err
-	}
-	var out []Invariant
-	for _, sum := range trial.Sums {
-		out = append(out, Invariant{"the book sums to zero: " + sum.Currency.Code(), sum.Balanced(),
-			fmt.Sprintf("debits %s, credits %s", sum.DebitsPosted.Decimal(), sum.CreditsPosted.Decimal())})
-	}
-	for _, a := range s.cfg.Assets {
-		i, err := s.supplyHolds(ctx, a)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, i)
-	}
-	return out, nil
-}
-
-// supplyHolds compares the credit that holders have on the ledger with what the book owes them, in one statement and so
-// at one moment.
-func (s *Service) supplyHolds(ctx context.Context, a AssetConfig) (Invariant, error) {
-	var ledger, owed string
-	err := s.DB.Reader().QueryRow(ctx, `SELECT coalesce((SELECT units FROM anchor.supply WHERE asset = $1), 0)::text,
-		coalesce((SELECT credits_posted - debits_posted FROM book.account WHERE code = $2), 0)::text`, a.asset(), string(a.issued())).Scan(&ledger, &owed)
-	if err != nil {
-		return Invariant{}, fmt.Errorf("anchor: supply: %w", err)
-	}
-	on, err1 := a.units(&ledger)
-	book, err2 := a.units(&owed)
-	return Invariant{"credit on the ledger equals liabilities in the book: " + a.Code, ledger == owed,
-		fmt.Sprintf("ledger %s, book %s", on.Decimal(), book.Decimal())}, errors.Join(err1, err2)
-}

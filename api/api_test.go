@@ -258,7 +258,8 @@ var policy = map[string]map[string]string{
 	},
 	"staff": {
 		"POST /v1/assets/{code}": "staff certificate", "POST /v1/exports": "staff certificate", "GET /v1/invariants": "staff certificate",
-		"GET /v1/ledger-transactions": "staff certificate", "GET /v1/parked": "staff certificate", "GET /v1/jobs": "staff certificate",
+		"GET /v1/ledger-transactions": "staff certificate", "GET /v1/parked": "staff certificate", "GET /v1/jobs": "staff certificate", "GET /v1/quarantine": "staff certificate",
+		"POST /v1/quarantine/{id}/dismiss":    "staff certificate",
 		"POST /v1/parked/{hash}/{op}/resolve": "staff certificate", "POST /v1/customers/{account}/status": "staff certificate", "GET /v1/log/key": "staff certificate",
 		"GET /livez": "staff certificate", "GET /readyz": "staff certificate", "GET /metrics": "staff certificate",
 	},

@@ -42,6 +42,7 @@ const (
 	Signed    State = "signed"    // signed and stored, may be anywhere
 	Succeeded State = "succeeded" // a closed ledger says so
 	Failed    State = "failed"    // a closed ledger says so
+	Blocked   State = "blocked"   // nobody may build another until a person has looked
 	Dead      State = "dead"      // its time has passed in a closed ledger without it
 	Refunding State = "refunding" // credit without a reason goes back
 	Refunded  State = "refunded"
@@ -76,6 +77,7 @@ const (
 	CannotPay Event = "cannot-pay"
 	Denied    Event = "denied"    // the signer will not sign it
 	GiveBack  Event = "give-back" // a person wants credit to go back to its sender
+	Conflict  Event = "conflict"  // the signer knows another transaction by this one's name
 	Reissue   Event = "reissue"   // a person wants destroyed credit to be issued again
 	Dismiss   Event = "dismiss"   // a person has seen to it
 )
@@ -145,8 +147,10 @@ var table = map[arrow]target{
 	{LedgerTx, Built, Success}: {Succeeded, nil},
 	{LedgerTx, Built, Failure}: {Failed, nil},
 	{LedgerTx, Built, Timeout}: {Dead, []Effect{Rebuild}},
-	// The signer refused for good: nobody can ever have a signature of it, so it can never be in a ledger.
+	// The signer refused. Somebody else may get a signature of it all the same, but nobody submits what is not Signed here.
 	{LedgerTx, Built, Denied}: {Failed, nil},
+	// The signer has signed something else by this name: this database has lost rows, and a person must look.
+	{LedgerTx, Built, Conflict}: {Blocked, nil},
 
 	{Incoming, Seen, Match}:          {Matched, nil},
 	{Incoming, Seen, NoMatch}:        {Refunding, []Effect{Refund}},

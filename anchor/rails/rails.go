@@ -100,10 +100,15 @@ func (s EntryStatus) String() string { return statusNames[s] }
 // is one Entry per payment.
 type Entry struct {
 	Index int // position of the bank's entry within its statement, from 0; payments of a batch share it
-	// Ref is the bank's reference of the entry. Within a batch it has "/1", "/2", ... appended. A bank that gives none
-	// gets "<statement>/<index>". The same booking has the same Ref in every copy of the statement; banks are known to
-	// give two bookings the same one all the same, so equal Refs are for a person to judge.
-	Ref      string
+	// Ref is the bank's reference of the entry. Within a batch it has "/1", "/2", ... appended. Where the bank gives none
+	// it begins with "~" and is made of what the entry says, never of its place: the same booking has the same Ref in every
+	// copy of the statement, also in one that was corrected. Banks are known to give two bookings the same reference all
+	// the same, so equal Refs are for a person to judge.
+	Ref string
+	// Base is the Ref of the bank's whole entry, and Parts how many payments of it are told apart, each an Entry: a bank
+	// that first reports a batch as one sum, and again with its payments, reports the same money. Base "" is Ref.
+	Base     string
+	Parts    int
 	Amount   money.Amount // positive, at the currency's own scale: see BankCurrency
 	Credit   bool         // money came in; false: it went out
 	Status   EntryStatus

@@ -24,7 +24,8 @@ func (s *Server) importStatement(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return web.WriteJSON(w, http.StatusOK, map[string]any{"statement": done.Statement, "entries": done.Entries, "booked": done.Booked,
-		"matched": done.Matched, "quarantined": done.Quarantined, "imported_before": done.Again})
+		"matched": done.Matched, "quarantined": done.Quarantined, "imported_before": done.Again,
+		"warning": done.Warning})
 }
 
 type payoutView struct {

@@ -20,6 +20,9 @@ const maxNote = 500
 
 // Desk is what staff decide: what waits for a person.
 type Desk interface {
+	// Quarantine and ResolveQuarantine are about what no partner keeps: name "".
+	Quarantine(ctx context.Context, partner string, p anchor.Page) ([]anchor.Held, error)
+	ResolveQuarantine(ctx context.Context, who audit.Actor, partner string, r anchor.Resolution) (anchor.Held, error)
 	// ResolveParked decides about a payment that waits.
 	ResolveParked(ctx context.Context, who audit.Actor, r anchor.ParkedResolution) (anchor.Parked, error)
 	// SetStatus freezes or unfreezes a customer.
@@ -44,7 +47,7 @@ func (s *Server) parked(w http.ResponseWriter, r *http.Request) error {
 	items, next := make([]map[string]any, len(found)), ""
 	for i, x := range found {
 		items[i] = viewParked(x)
-		next = x.Hash.String()
+		next = x.ID
 	}
 	return list(w, items, next, p.Limit)
 }
@@ -131,4 +134,48 @@ func (s *Server) jobs(w http.ResponseWriter, r *http.Request) error {
 		items[i] = map[string]any{"kind": x.Kind, "ref": x.Ref, "created_at": stamp(x.Created), "failing": x.Failing}
 	}
 	return list(w, items, "", p.Limit)
+}
+
+// quarantine answers GET /v1/quarantine: what is no partner's to decide, such as a transaction on the ledger that somebody
+// else made with our keys, or a statement that does not add up.
+func (s *Server) quarantine(w http.ResponseWriter, r *http.Request) error {
+	p, err := page(r)
+	if err != nil {
+		return err
+	}
+	found, err := s.cfg.Desk.Quarantine(r.Context(), "", p)
+	if err != nil {
+		return err
+	}
+	if err := s.read(r.Context(), "quarantine", len(found)); err != nil {
+		return err
+	}
+	items, next := make([]map[string]any, len(found)), ""
+	for i, x := range found {
+		items[i] = viewHeld(x)
+		next = x.ID
+	}
+	return list(w, items, next, p.Limit)
+}
+
+func viewHeld(x anchor.Held) map[string]any {
+	return map[string]any{"id": x.ID, "source": x.Statement, "reason": x.Reason, "detail": x.Detail, "reference": x.Reference, "at": stamp(x.At), "resolution": x.Resolution}
+}
+
+// dismiss answers POST /v1/quarantine/{id}/dismiss.
+func (s *Server) dismiss(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Note string `json:"note"`
+	}
+	if err := web.ReadJSON(r, &body); err != nil {
+		return err
+	}
+	if err := checkNote(body.Note); err != nil {
+		return err
+	}
+	done, err := s.cfg.Desk.ResolveQuarantine(r.Context(), trail.Actor(r.Context()), "", anchor.Resolution{ID: chi.URLParam(r, "id"), Action: "dismiss", Note: body.Note})
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, http.StatusOK, viewHeld(done))
 }

@@ -88,6 +88,8 @@ func (s *Server) Mount(site *web.Site, mux chi.Router) {
 		post("/v1/parked/{hash}/{op}/resolve", s.resolveParked),
 		post("/v1/customers/{account}/status", s.setStatus),
 		get("/v1/jobs", s.jobs),
+		get("/v1/quarantine", s.quarantine),
+		post("/v1/quarantine/{id}/dismiss", s.dismiss),
 		get("/v1/log/key", s.logKey),
 		get("/livez", s.live),
 		get("/readyz", s.ready),

@@ -1,6 +1,9 @@
 package iso20022
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -50,6 +53,9 @@ type xmlDetails struct {
 
 type xmlPayment struct {
 	EndToEndID  string      `xml:"Refs>EndToEndId"`
+	BankRef     string      `xml:"Refs>AcctSvcrRef"`
+	UETR        string      `xml:"Refs>UETR"`
+	TxID        string      `xml:"Refs>TxId"`
 	Amt         []xmlAmount `xml:"Amt"`
 	TxAmt       []xmlAmount `xml:"AmtDtls>TxAmt>Amt"`
 	Side        []string    `xml:"CdtDbtInd"`
@@ -84,7 +90,9 @@ func (p *parser) entry(s *rails.Statement, start *xml.StartElement, index int) e
 		return err
 	}
 	entries, err := p.version.entries(x, index)
-	if err != nil {
+	if err == nil {
+		p.tellApart(entries)
+	} else {
 		s.Defects = append(s.Defects, rails.Defect{Index: index, Raw: p.excerpt(from), Reason: err.Error()})
 		entries = nil
 	}
@@ -93,6 +101,47 @@ func (p *parser) entry(s *rails.Statement, start *xml.StartElement, index int) e
 	}
 	s.Entries = append(s.Entries, entries...)
 	return nil
+}
+
+// tellApart numbers entries of one statement that say the same and have no reference of the bank.
+func (p *parser) tellApart(entries []rails.Entry) {
+	base := entries[0].Base
+	if !strings.HasPrefix(base, nameless) {
+		return
+	}
+	if p.same[base]++; p.same[base] > 1 {
+		for i := range entries {
+			suffix := strings.TrimPrefix(entries[i].Ref, base)
+			entries[i].Base = base + "#" + strconv.Itoa(p.same[base])
+			entries[i].Ref = entries[i].Base + suffix
+		}
+	}
+}
+
+// nameless begins the reference of an entry to which the bank gave none.
+const nameless = "~"
+
+// reference finds the bank's reference of an entry, or makes one of what the entry says.
+func reference(e rails.Entry, x xmlEntry, payments []xmlPayment) (string, error) {
+	if len(x.BankRef) > 1 {
+		return "", errors.New("AcctSvcrRef is there twice")
+	}
+	found := first(append(x.BankRef, "")...)
+	if len(payments) == 1 { // of a batch, these would name one payment and not the entry
+		found = first(found, payments[0].BankRef, payments[0].UETR, payments[0].TxID)
+	}
+	if len(found) > maxRef {
+		return "", errors.New("AcctSvcrRef or another reference of the bank is too long")
+	}
+	if found = strings.TrimLeft(found, "/"+nameless); found != "" {
+		return found, nil
+	}
+	content, err := json.Marshal([]any{e.Amount.Decimal(), e.Amount.Currency().String(), e.Credit, e.Reversal, x.Booked, x.Value, x.Info, payments})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(content)
+	return nameless + hex.EncodeToString(sum[:16]), nil
 }
 
 // entries turns one element into the payments that it stands for.
@@ -113,6 +162,10 @@ func (v version) entries(x xmlEntry, index int) ([]rails.Entry, error) {
 			counted = min(counted+n, MaxEntries)
 		}
 	}
+	if e.Ref, err = reference(e, x, payments); err != nil {
+		return nil, err
+	}
+	e.Base, e.Parts = e.Ref, 1
 	switch {
 	case len(payments) == 0:
 		e.Details = max(1, counted)
@@ -155,15 +208,6 @@ func (v version) common(x xmlEntry, index int) (rails.Entry, error) {
 	if e.ValueAt, err = x.Value.parse(); err != nil {
 		return e, fmt.Errorf("ValDt: %w", err)
 	}
-	switch {
-	case len(x.BankRef) > 1 || len(x.BankRef) == 1 && len(x.BankRef[0]) > maxRef:
-		return e, errors.New("AcctSvcrRef is there twice or too long")
-	case len(x.BankRef) == 1:
-		e.Ref = strings.TrimLeft(strings.TrimSpace(x.BankRef[0]), "/")
-	}
-	if e.Ref == "" {
-		e.Ref = "/" + strconv.Itoa(index) // the statement's id goes before it
-	}
 	return e, nil
 }
 
@@ -175,7 +219,7 @@ func split(e rails.Entry, payments []xmlPayment, counted int) ([]rails.Entry, er
 	in, out := money.Zero(e.Amount.Currency()), money.Zero(e.Amount.Currency())
 	for i, x := range payments {
 		one := e
-		one.Ref = e.Ref + "/" + strconv.Itoa(i+1)
+		one.Ref, one.Parts = e.Ref+"/"+strconv.Itoa(i+1), len(payments)
 		found, err := x.amount(&one)
 		if err != nil {
 			return nil, err

@@ -77,7 +77,8 @@ type parser struct {
 	doc        *document
 	version    version
 	statements []rails.Statement
-	entries    int // of all statements
+	entries    int            // of all statements
+	same       map[string]int // how often an entry without a reference was there in this statement
 }
 
 type xmlAccount struct {
@@ -110,6 +111,7 @@ func (p *parser) statement() error {
 		return fmt.Errorf("%w: more than %d statements", ErrLimit, MaxStatements)
 	}
 	s := &rails.Statement{}
+	p.same = map[string]int{}
 	index := 0
 	for {
 		child, err := p.doc.next()
@@ -131,12 +133,6 @@ func (p *parser) statement() error {
 	}
 	if s.ID == "" || s.Account.IsZero() {
 		return fmt.Errorf("%w: statement %d has no id or no account", ErrFormat, len(p.statements))
-	}
-	// A bank's reference that is missing is made up from the statement's id, which may come after the entries.
-	for i := range s.Entries {
-		if strings.HasPrefix(s.Entries[i].Ref, "/") {
-			s.Entries[i].Ref = s.ID + s.Entries[i].Ref
-		}
 	}
 	p.statements = append(p.statements, *s)
 	return nil

@@ -19,7 +19,7 @@ statement 2026-061 of DE89370400440532013000 USD 2026-03-01T23:00:00Z to 2026-03
 0 BR-1001 booked +250.00 USD/2 booked 2026-03-02T00:00 value 2026-03-03 text ["DEP 7Q4K-2M9X" "thank you"] from Ada Example/GB29NWBK60161331926819/NWBKGB2L
 1 BR-1002/1 booked +100.50 USD/2 booked 2026-03-02T10:30 ref ["RF18539007547034"]
 1 BR-1002/2 booked +50.00 USD/2 booked 2026-03-02T10:30 text ["DEP AAAA-BBBB"]
-3 2026-061/3 booked -25.00 USD/2 reversal booked 2026-03-02T00:00
+3 ~c0449ab670b14949902a2d73026af79b booked -25.00 USD/2 reversal booked 2026-03-02T00:00
 4 BR-1005 pending +9.99 EUR/2
 2 defect: amount "12.345" has more decimals than USD
 `,

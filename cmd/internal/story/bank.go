@@ -5,8 +5,9 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"text/template"
 	"time"
 )
@@ -15,7 +16,10 @@ import (
 // with the gateway's own readers and writers.
 type Bank struct {
 	IBAN, BIC string
-	serial    atomic.Int64 // of the last statement
+
+	mu      sync.Mutex // guards what follows
+	serial  int        // of the last statement
+	balance int64      // of the account, in cents
 }
 
 // CustomerIBAN is the customers' account at another bank: the example that the registry of IBANs gives for Germany.
@@ -47,8 +51,8 @@ var statementTemplate = template.Must(template.New("camt").Funcs(template.FuncMa
     <Stmt>
       <Id>{{.ID}}</Id><ElctrncSeqNb>{{.Serial}}</ElctrncSeqNb><CreDtTm>{{.At}}</CreDtTm>
       <Acct><Id><IBAN>{{x .IBAN}}</IBAN></Id><Ccy>USD</Ccy></Acct>
-      <Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp><Amt Ccy="USD">0.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>{{.Day}}</Dt></Dt></Bal>
-      <Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp><Amt Ccy="USD">0.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>{{.Day}}</Dt></Dt></Bal>
+      <Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp>{{.Opening}}<Dt><Dt>{{.Day}}</Dt></Dt></Bal>
+      <Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp>{{.Closing}}<Dt><Dt>{{.Day}}</Dt></Dt></Bal>
 {{- range .Entries}}
       <Ntry>
         <NtryRef>{{x .Reference}}</NtryRef>
@@ -78,11 +82,25 @@ var statementTemplate = template.Must(template.New("camt").Funcs(template.FuncMa
 
 // Statement writes a statement with the entries, in the version of camt.053 asked for.
 func (b *Bank) Statement(version string, entries ...BankEntry) ([]byte, error) {
-	serial := b.serial.Add(1)
-	now := time.Now().UTC()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	opening := b.balance
+	for _, e := range entries {
+		cents, err := strconv.ParseInt(strings.Replace(e.Amount, ".", "", 1), 10, 64)
+		switch {
+		case e.Currency != "USD" || err != nil: // a mistake that the story makes on purpose: it is on no account
+		case e.Debit:
+			b.balance -= cents
+		default:
+			b.balance += cents
+		}
+	}
+	b.serial++
+	now, serial := time.Now().UTC(), b.serial
 	var buf bytes.Buffer
 	err := statementTemplate.Execute(&buf, map[string]any{
 		"Version": version, "Entries": entries, "IBAN": b.IBAN, "Serial": serial,
+		"Opening": balanceElements(opening), "Closing": balanceElements(b.balance),
 		"ID": fmt.Sprintf("STMT-%s-%d", now.Format("20060102150405"), serial),
 		"At": now.Format("2006-01-02T15:04:05"), "Day": now.Format("2006-01-02"),
 	})
@@ -90,6 +108,15 @@ func (b *Bank) Statement(version string, entries ...BankEntry) ([]byte, error) {
 		return nil, fmt.Errorf("story: %w", err)
 	}
 	return buf.Bytes(), nil
+}
+
+// balanceElements writes a balance as camt.053 has it: the amount, and on which side it is.
+func balanceElements(cents int64) string {
+	side := "CRDT"
+	if cents < 0 {
+		cents, side = -cents, "DBIT"
+	}
+	return fmt.Sprintf(`<Amt Ccy="USD">%d.%02d</Amt><CdtDbtInd>%s</CdtDbtInd>`, cents/100, cents%100, side)
 }
 
 // Order is a payment that the bank was told to make.
