@@ -1,8 +1,11 @@
-// Package pkcs11 is the keyring whose private keys live in a hardware security module, reached through its PKCS#11
-// library. It links C, and a vendor's library can take the process down, so only diamante-signer links it.
+// Package pkcs11 is the keyring whose keys live in a hardware security module, reached through its PKCS#11 library. It
+// links C, and a vendor's library can take the process down, so only diamante-signer links it, and package child runs it
+// in a process of its own.
 //
 //	ring, err := pkcs11.Open(pkcs11.Config{Module: "/usr/lib/softhsm/libsofthsm2.so", TokenLabel: "diamante", PIN: readPIN, MaxSessions: 8})
-//	signatures, err := ring.Sign(ctx, approval)
+//	signatures, err := ring.Sign(ctx, approval)      // Ed25519, secp256k1, P-256
+//	sealed, err := ring.Seal(ctx, key, secret, aad)  // AES-256-GCM
+//	profile, err := pkcs11.Doctor(ctx, config)       // what the device can do, before it is put to use
 //
 // What makes a keyring survive its device (package layout follows these):
 //
@@ -15,11 +18,12 @@
 //     pool shrinks while the token has no room, and grows again.
 //   - Object handles are good for one epoch only. After a new login they are looked up again, since a stale handle can
 //     address another object. For the same reason every signature is verified before it is handed out.
-//   - A key is refused that ever was, or could get, outside the token, unless Config names it.
-//   - When the device fails, a breaker answers at once and lets one caller at a time try a restart of the library.
+//   - A key is refused that ever was, or could get, outside the token, unless Config names it. Each key has one use.
+//   - When the device fails, a breaker answers at once and lets one caller at a time try a restart of the library. What
+//     a bad text makes a device say is told apart from that, so that nobody can stop all signing with one.
 //
 // C calls cannot be cancelled. A caller whose context ends stops waiting; the call ends when it ends, and holds its
-// place in the pool until then.
+// place in the pool until then. A call that never ends is what package child is for.
 package pkcs11
 
 import (

@@ -79,10 +79,7 @@ var cannotWrap = map[p11.Error]bool{p11.CKR_KEY_NOT_WRAPPABLE: true, p11.CKR_KEY
 // wrap tries the ways in turn.
 func (l *library) wrap(s session, kek, target object) (mechanism string, wrapped []byte, err error) {
 	for _, m := range wrapMechanisms {
-		err = l.call("C_WrapKey", func() (err error) {
-			wrapped, err = l.ctx.WrapKey(s, []*p11.Mechanism{p11.NewMechanism(m.code, nil)}, kek, target)
-			return err
-		})
+		wrapped, err = l.wrapBy(s, m.code, kek, target)
 		var code p11.Error
 		switch {
 		case err == nil && len(wrapped) > MaxWrapped:
@@ -94,6 +91,14 @@ func (l *library) wrap(s session, kek, target object) (mechanism string, wrapped
 		}
 	}
 	return "", nil, fmt.Errorf("%w: %v", ErrCannotWrap, err)
+}
+
+func (l *library) wrapBy(s session, mechanism uint, kek, target object) (wrapped []byte, err error) {
+	err = l.call("C_WrapKey", func() (err error) {
+		wrapped, err = l.ctx.WrapKey(s, []*p11.Mechanism{p11.NewMechanism(mechanism, nil)}, kek, target)
+		return err
+	})
+	return wrapped, err
 }
 
 // Unwrap brings a wrapped key into the token as id, which the configuration must name as imported, and returns its public
@@ -130,29 +135,23 @@ func (k *Keyring) Unwrap(ctx context.Context, w Wrapped, id keymgmt.KeyID) (keym
 // errNotImported: an unwrapped key has been outside, which must have been allowed.
 var errNotImported = errors.New("pkcs11: the configuration does not name it as imported")
 
+// unwrapTemplate does not ask for CKA_MODIFIABLE false, as everywhere else: SoftHSM refuses that, and leaves an object
+// without a name each time. What may be modified of a key is its label and its uses, never its secrecy.
 func (k *Keyring) unwrapTemplate(w Wrapped, id keymgmt.KeyID) []*p11.Attribute {
 	wrappable := slices.Contains(k.cfg.Wrappable, id)
-	if w.Public.IsZero() {
-		return secretTemplate(id, Sealing, wrappable)
+	template := secretTemplate(id, Sealing, wrappable)
+	if !w.Public.IsZero() {
+		template = slices.Concat(named(id), privateAttributes(wrappable),
+			[]*p11.Attribute{p11.NewAttribute(p11.CKA_KEY_TYPE, curves[w.Public.Algorithm()].keyType)})
 	}
-	return slices.Concat(named(id), privateAttributes(wrappable),
-		[]*p11.Attribute{p11.NewAttribute(p11.CKA_KEY_TYPE, curves[w.Public.Algorithm()].keyType)})
+	return slices.DeleteFunc(template, func(a *p11.Attribute) bool { return a.Type == p11.CKA_MODIFIABLE })
 }
 
-// unwrap makes the key. SoftHSM can make none that is not modifiable; what may be modified of one is its label and its
-// uses, never its secrecy, so that is the lesser evil.
 func (l *library) unwrap(s session, mechanism uint, kek object, w Wrapped, t []*p11.Attribute) (made object, err error) {
-	try := func() error {
-		return l.call("C_UnwrapKey", func() (err error) {
-			made, err = l.ctx.UnwrapKey(s, []*p11.Mechanism{p11.NewMechanism(mechanism, nil)}, kek, w.Bytes, t)
-			return err
-		})
-	}
-	err = try()
-	if errors.Is(err, p11.Error(p11.CKR_ATTRIBUTE_READ_ONLY)) {
-		t = slices.DeleteFunc(slices.Clone(t), func(a *p11.Attribute) bool { return a.Type == p11.CKA_MODIFIABLE })
-		err = try()
-	}
+	err = l.call("C_UnwrapKey", func() (err error) {
+		made, err = l.ctx.UnwrapKey(s, []*p11.Mechanism{p11.NewMechanism(mechanism, nil)}, kek, w.Bytes, t)
+		return err
+	})
 	return made, err
 }
 

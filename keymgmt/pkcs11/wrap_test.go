@@ -177,12 +177,29 @@ func TestUnwrapRefuses(t *testing.T) {
 			t.Errorf("%s: something stayed: %v", name, err)
 		}
 	}
+	nameless(t, r.ring)
 	if _, err := r.ring.Unwrap(ctx, good, r.staying); !errors.Is(err, ErrKeyRefused) {
 		t.Errorf("not named as imported: %v", err)
 	}
 	if _, err := r.ring.Unwrap(ctx, good, r.back); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// nameless makes sure that no failed call left an object behind that nobody can name.
+func nameless(t *testing.T, ring *Keyring) {
+	t.Helper()
+	vandal(t, ring, func(s session) {
+		objects, err := ring.lib.search(s, nil, MaxKeys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects {
+			if values, err := ring.lib.attributes(s, o, p11.CKA_LABEL); err != nil || len(values[0]) == 0 {
+				t.Errorf("object %d has the label %q, %v", o, values, err)
+			}
+		}
+	})
 }
 
 func TestDestroy(t *testing.T) {
