@@ -95,7 +95,7 @@ func classify(err error) class {
 
 // answer turns a failure into what the contract of a keyring allows.
 func answer(err error) error {
-	if errors.Is(err, keymgmt.ErrUnavailable) {
+	if err == nil || errors.Is(err, keymgmt.ErrUnavailable) {
 		return err
 	}
 	switch classify(err) {

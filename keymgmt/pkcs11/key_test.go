@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"os"
 	"testing"
 
 	p11 "github.com/miekg/pkcs11"
@@ -273,6 +274,44 @@ func TestReplacedKeyIsRefused(t *testing.T) {
 	}
 	if public, err := ring.Public(t.Context(), one); err == nil && public != before {
 		t.Fatal("the id means another key now")
+	}
+}
+
+// The token goes away, and one of the same name with other keys comes back. No old handle and no new key is used under the
+// old id, and the old token is welcome again.
+func TestAnotherTokenInItsPlace(t *testing.T) {
+	one, two := keytest.Key(t, "one"), keytest.Key(t, "two")
+	ring, setup := newRing(t, one, two)
+	mustSign(t, ring, one)
+	public, err := ring.Public(t.Context(), one)
+	must(t, err)
+	bringBack := takeAway(t, setup)
+	if err := trySign(t.Context(), ring, one, []byte("x")); !errors.Is(err, keymgmt.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	// Another machine's token, made by the same people with the same PIN.
+	must(t, os.Mkdir(setup.Tokens, 0o700))
+	must(t, ring.Close())
+	must(t, InitToken(NewToken{Module: setup.Module, Label: label, SOPIN: read(t, setup.SOPINFile), PIN: read(t, setup.PINFile)}))
+	other := open(t, ring.cfg)
+	other.known = ring.known                                                        // as if it had never been closed: a process has one keyring at a time
+	_, err = with(t.Context(), other, func(e *epoch, s session) (struct{}, error) { // Generate would notice the difference
+		return struct{}{}, other.writing(e, func(s session) error { return other.lib.generate(s, pairTemplate(one, keymgmt.Ed25519, false)) })
+	})
+	must(t, err)
+	for range 2 {
+		if sig, err := other.sign(t.Context(), one, []byte("x")); !errors.Is(err, ErrKeyRefused) || sig != nil {
+			t.Fatalf("%x, %v", sig, err)
+		}
+	}
+	must(t, os.Rename(setup.Tokens, setup.Tokens+".other"))
+	bringBack()
+	keytest.Until(t, func(ctx context.Context) error {
+		other.trip(other.epoch, errVanished)
+		return trySign(ctx, other, one, []byte("x"))
+	})
+	if again, err := other.Public(t.Context(), one); err != nil || again != public {
+		t.Fatalf("%s, %v", again, err)
 	}
 }
 

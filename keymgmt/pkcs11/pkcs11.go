@@ -75,6 +75,8 @@ type Config struct {
 	TokenSerial string
 	// PIN reads the user's PIN, once for each login. The bytes are wiped after use.
 	PIN func() ([]byte, error)
+	// LoggedIn, if not nil, is told how each try of the PIN ended. It must return at once.
+	LoggedIn func(err error)
 	// MaxSessions is how many signatures may be in the making at once, 1 to 1024. The token must allow two more
 	// sessions: one that holds the login and one for generating keys.
 	MaxSessions int

@@ -322,6 +322,9 @@ func (k *Keyring) logIn(s session) error {
 		return fmt.Errorf("%w: reading the PIN: it is empty", keymgmt.ErrUnavailable)
 	}
 	err = k.lib.logIn(s, p11.CKU_USER, pin)
+	if k.cfg.LoggedIn != nil {
+		k.cfg.LoggedIn(answer(err))
+	}
 	if err != nil && classify(err) == classPIN {
 		return k.refuse(err)
 	}

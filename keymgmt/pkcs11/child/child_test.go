@@ -2,6 +2,7 @@ package child
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -9,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,12 +33,13 @@ const (
 	liar   = "pkcs11-liar"   // answers every call with a signature that it made up
 	babble = "pkcs11-babble" // is ready, and answers the first call with noise
 	dying  = "pkcs11-dying"  // asks for the PIN and dies
+	parent = "pkcs11-parent" // starts a child, tells its number and waits
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		run := map[string]func() error{honest: Run, liar: func() error { return pretend(lie) }, babble: func() error { return pretend(noise) },
-			dying: func() error { return pretend(die) }}[os.Args[1]]
+			dying: func() error { return pretend(die) }, parent: orphan}[os.Args[1]]
 		if run != nil {
 			if err := run(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
@@ -271,7 +275,7 @@ func TestHungChild(t *testing.T) {
 	defer stop()
 	more(t, signed)
 	victim := pid(t, ring)
-	must(t, syscall.Kill(victim, syscall.SIGSTOP))
+	freeze(t, victim)
 	more(t, refused) // the deadline has passed
 	more(t, signed)  // and another child does the work
 	stop()
@@ -289,7 +293,7 @@ func TestCallerLeavesHungChild(t *testing.T) {
 	cfg, _ := newToken(t, one)
 	ring := ready(t, start(t, cfg))
 	must(t, trySign(t.Context(), ring, one))
-	must(t, syscall.Kill(pid(t, ring), syscall.SIGSTOP))
+	freeze(t, pid(t, ring))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := trySign(ctx, ring, one); !errors.Is(err, context.DeadlineExceeded) {
@@ -323,6 +327,53 @@ func TestChildEndsWithItsParent(t *testing.T) {
 	if err := ring.Ping(t.Context()); !errors.Is(err, keymgmt.ErrUnavailable) {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+// orphan is a parent that will be killed. Its arguments are the library and SoftHSM's configuration.
+func orphan() error {
+	ring, err := New(Config{Program: []string{"/proc/self/exe", honest}, Env: []string{softhsm.Env + "=" + os.Args[3]}, CallTimeout: time.Minute,
+		Keyring: pkcs11.Config{Module: os.Args[2], TokenLabel: label, MaxSessions: 1, PIN: func() ([]byte, error) { return nil, os.ErrNotExist }}})
+	if err != nil {
+		return err
+	}
+	go func() {
+		for ring.current.Load() == nil {
+			runtime.Gosched()
+		}
+		fmt.Println(ring.current.Load().cmd.Process.Pid)
+	}()
+	return ring.Run(context.Background())
+}
+
+// The kernel ends the child of a parent that was killed, even one that hangs and cannot see the connection's end.
+func TestChildOfKilledParent(t *testing.T) {
+	cfg, setup := newToken(t)
+	cmd := exec.Command("/proc/self/exe", parent, cfg.Keyring.Module, setup.Conf)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	var child int
+	_, err = fmt.Fscan(out, &child)
+	must(t, err)
+	freeze(t, child)
+	must(t, cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the parent was not killed")
+	}
+	until(t, func() bool { return !alive(child) })
+}
+
+// freeze stops a process, and waits until it has.
+func freeze(t testing.TB, pid int) {
+	t.Helper()
+	must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	until(t, func() bool { return bytes.Contains(read(t, fmt.Sprintf("/proc/%d/stat", pid)), []byte(") T ")) })
+}
+
+// alive reports whether the process runs; one that nobody has waited for yet does not.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !bytes.Contains(stat, []byte(") Z "))
 }
 
 // A library that cannot be loaded is an error that says so, not a crash loop without words.
@@ -365,6 +416,81 @@ func TestPINIsNotGivenForEver(t *testing.T) {
 	until(t, func() bool { return errors.Is(ring.Ping(t.Context()), pkcs11.ErrPIN) })
 	if asked.Load() != maxUnanswered {
 		t.Fatalf("given %d times", asked.Load())
+	}
+}
+
+// Where everybody who may look at a process's arguments and environment looks.
+func TestPINIsNowhereToSee(t *testing.T) {
+	cfg, setup := newToken(t)
+	ring := ready(t, start(t, cfg))
+	pin := read(t, setup.PINFile)
+	for _, file := range []string{"cmdline", "environ"} {
+		content := read(t, fmt.Sprintf("/proc/%d/%s", pid(t, ring), file))
+		if len(content) == 0 || bytes.Contains(content, pin) {
+			t.Errorf("%s: %q", file, content)
+		}
+		if file == "environ" && bytes.Count(content, []byte{0}) != len(cfg.Env) {
+			t.Errorf("more in the environment than was given: %q", content)
+		}
+	}
+}
+
+// An operator's one try of a PIN is one try.
+func TestRetryPINIsForOneChild(t *testing.T) {
+	ring, err := New(Config{Program: []string{"x"}, CallTimeout: time.Second, Keyring: pkcs11.Config{Module: "/x", TokenLabel: "t", MaxSessions: 1,
+		RetryPIN: true, PIN: func() ([]byte, error) { return []byte("PIN"), nil }}})
+	must(t, err)
+	for _, want := range []bool{true, false} {
+		p := &process{ring: ring, w: newWriter(1)}
+		must(t, p.greet())
+		var h hello
+		must(t, strictJSON((<-p.w.frames).body, &h))
+		if h.RetryPIN != want {
+			t.Errorf("retry %t, want %t", h.RetryPIN, want)
+		}
+		if ring.readPIN() == nil {
+			t.Error("no PIN")
+		}
+	}
+}
+
+// A device that is away while the PIN is tried has not refused it, however often that happens.
+func TestDeviceAwayIsNoRefusedPIN(t *testing.T) {
+	cfg, setup := newToken(t)
+	cfg.CallTimeout = MinCallTimeout // so that the child is given up soon, and more than once
+	must(t, os.Rename(setup.Tokens, setup.Tokens+".away"))
+	ring := start(t, cfg)
+	until(t, func() bool {
+		if err := ring.Ping(t.Context()); !errors.Is(err, keymgmt.ErrUnavailable) || errors.Is(err, pkcs11.ErrPIN) {
+			t.Fatal(err)
+		}
+		return ring.Counts().Started > maxUnanswered+1
+	})
+	must(t, os.Rename(setup.Tokens+".away", setup.Tokens))
+	ready(t, ring)
+}
+
+func TestPINGuard(t *testing.T) {
+	var g pinGuard
+	for range 5 * maxUnanswered { // tries that ended well or because the device is away
+		if !g.give() {
+			t.Fatal(g.refused)
+		}
+		g.answered()
+		g.died()
+	}
+	for range maxUnanswered {
+		if !g.give() {
+			t.Fatal(g.refused)
+		}
+		g.died()
+	}
+	if g.give() || !errors.Is(g.refused, pkcs11.ErrPIN) {
+		t.Fatal("given to a third")
+	}
+	g.answered()
+	if g.give() {
+		t.Fatal("forgotten")
 	}
 }
 

@@ -33,8 +33,8 @@ func (g *pinGuard) give() bool {
 	return true
 }
 
-// worked: something succeeded that needs a login.
-func (g *pinGuard) worked() { g.open, g.unanswered = false, 0 }
+// answered: the token said something to it.
+func (g *pinGuard) answered() { g.open, g.unanswered = false, 0 }
 
 // died: the child is gone.
 func (g *pinGuard) died() {
@@ -61,15 +61,12 @@ func (r *Ring) refusedPIN() error {
 	return r.pin.refused
 }
 
-// learn reads from the outcome of a call what became of the PIN, and keeps a refusal beyond the life of the child that met
-// it.
-func (r *Ring) learn(m method, err error) {
+// learn reads from what the child says what became of the PIN, and keeps a refusal beyond the life of that child.
+func (r *Ring) learn(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case err == nil && m != methodStats:
-		r.pin.worked()
-	case errors.Is(err, pkcs11.ErrPIN):
+	r.pin.answered()
+	if errors.Is(err, pkcs11.ErrPIN) {
 		r.pin.refuse(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/pkcs11"
 )
 
 // patient is how many times Config.CallTimeout the slow methods may take.
@@ -28,6 +29,7 @@ type process struct {
 	ready  chan error    // takes what the child says of its start, once
 	dead   chan struct{} // closed when cause is set
 	asking atomic.Bool   // the PIN is being read for it
+	ailing time.Time     // since when it only says that the device is away; the reader's
 
 	mu      sync.Mutex // guards what follows
 	pending map[uint64]waiting
@@ -37,7 +39,6 @@ type process struct {
 
 // waiting is a call without an answer.
 type waiting struct {
-	method   method
 	done     chan answer
 	deadline time.Time
 }
@@ -92,7 +93,7 @@ func (p *process) greet() error {
 
 // begin sends a call for somebody who has a slot. Its answer comes in any case: that of the child, or that it is gone.
 func (p *process) begin(m method, body []byte) <-chan answer {
-	w := waiting{method: m, done: make(chan answer, 1), deadline: time.Now().Add(p.ring.cfg.CallTimeout * max(1, patient[m]))}
+	w := waiting{done: make(chan answer, 1), deadline: time.Now().Add(p.ring.cfg.CallTimeout * max(1, patient[m]))}
 	p.mu.Lock()
 	if p.cause != nil {
 		defer p.mu.Unlock()
@@ -158,6 +159,8 @@ func (p *process) read() error {
 		switch f.kind {
 		case kindReady:
 			err = p.started(f)
+		case kindLogin:
+			err = p.loggedIn(f)
 		case kindAnswer:
 			err = p.answered(f)
 		case kindAskPIN:
@@ -172,13 +175,9 @@ func (p *process) read() error {
 }
 
 func (p *process) started(f frame) error {
-	body := parser{rest: f.body}
-	status, fault := body.status()
-	if fault == nil {
-		fault = body.end()
-	}
-	if fault != nil {
-		return fault
+	status, err := onlyStatus(f.body)
+	if err != nil {
+		return err
 	}
 	select {
 	case p.ready <- status:
@@ -186,6 +185,22 @@ func (p *process) started(f frame) error {
 	default:
 		return fmt.Errorf("%w: ready twice", errWire)
 	}
+}
+
+func (p *process) loggedIn(f frame) error {
+	status, err := onlyStatus(f.body)
+	if err == nil {
+		p.ring.learn(status)
+	}
+	return err
+}
+
+func onlyStatus(b []byte) (status, err error) {
+	body := parser{rest: b}
+	if status, err = body.status(); err != nil {
+		return nil, err
+	}
+	return status, body.end()
 }
 
 func (p *process) answered(f frame) error {
@@ -201,10 +216,26 @@ func (p *process) answered(f frame) error {
 	if !ok {
 		return fmt.Errorf("%w: answer to nothing", errWire)
 	}
-	p.ring.learn(w.method, status) // here, since the caller may have lost his patience
 	p.settle(w, answer{result: body.rest, err: status})
+	return p.diagnose(status, time.Now())
+}
+
+// diagnose ends a child that has had nothing to offer for long: some libraries never find back to their device, and only
+// a new process gets there.
+func (p *process) diagnose(status error, now time.Time) error {
+	switch {
+	case !errors.Is(status, keymgmt.ErrUnavailable) || errors.Is(status, pkcs11.ErrPIN):
+		p.ailing = time.Time{}
+	case p.ailing.IsZero():
+		p.ailing = now
+	case now.Sub(p.ailing) > illness*p.ring.cfg.CallTimeout:
+		return errAiling
+	}
 	return nil
 }
+
+// illness is for how many times Config.CallTimeout a child may answer that its device is away.
+const illness = 2
 
 // asked gives the PIN, one answer at a time.
 func (p *process) asked(id uint64) error {

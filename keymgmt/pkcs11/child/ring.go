@@ -15,8 +15,8 @@
 // goes to it over the connection, once for each login, and is wiped on both sides.
 //
 // And it is not believed. Signatures are verified here, once, and a public key that was seen is not changed by what a
-// later child says. A child that breaks the protocol, signs wrongly, or leaves a call unanswered is killed and another
-// one is started, after a pause that grows. A PIN is not given to a third child in a row that died with it unanswered:
+// later child says. A child that breaks the protocol, signs wrongly, leaves a call unanswered, or finds no way back to its
+// device is killed and another one is started, after a pause that grows. A PIN is not given to a third child in a row that died with it unanswered:
 // what kills them may be the token counting a wrong one.
 package child
 
@@ -106,6 +106,7 @@ var (
 	errStopped    = errors.New("child: stopped")
 	errHung       = errors.New("child: a call was not answered in time")
 	errGarbage    = errors.New("child: it signed wrongly")
+	errAiling     = errors.New("child: its device is away for too long")
 )
 
 // Public returns the public key of key.

@@ -109,7 +109,9 @@ func serve(conn net.Conn) error {
 		return fmt.Errorf("%w: hello", errWire)
 	}
 	s := &server{w: newWriter(h.Calls + 1), calls: make(chan frame, h.Calls), pins: map[uint64]chan []byte{}}
-	s.ring, err = pkcs11.Open(h.config(s.askPIN))
+	cfg := h.config(s.askPIN)
+	cfg.LoggedIn = func(err error) { s.w.send(frame{kind: kindLogin, body: appendStatus(nil, err)}) }
+	s.ring, err = pkcs11.Open(cfg)
 	var writing, working sync.WaitGroup
 	writing.Go(func() {
 		if s.w.run(conn) != nil {

@@ -32,7 +32,8 @@ const (
 	kindAnswer                 // child: status, and the result when that is good
 	kindAskPIN                 // child: it is about to log in
 	kindPIN                    // parent: the PIN, or nothing when it cannot be read
-	lastKind   = kindPIN
+	kindLogin                  // child: how the try of the PIN ended; body is a status
+	lastKind   = kindLogin
 )
 
 // method is what is called. Zero is invalid.
