@@ -19,7 +19,7 @@ func BenchmarkSign(b *testing.B) {
 			r.setup.Asset.PerDay = r.quantity("1000000000")
 			svc := r.open().For(gateway)
 			var n atomic.Int64
-			b.SetParallelism(8)
+			b.SetParallelism(16) // 32 callers on the two processors that the ratios are told of
 			b.ResetTimer() // the database took seconds to start
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {

@@ -57,8 +57,8 @@ func (c Config) Validate() error {
 type Service struct {
 	cfg      Config
 	refusals refusals
-	refs     lanes         // one request at a time per key and ref
-	keys     lanes         // one admission at a time per key with limits
+	refs     lanes // one request at a time per key and ref
+	journal  journal
 	slots    chan struct{} // MaxInFlight of them
 
 	mu     sync.Mutex
@@ -147,11 +147,15 @@ func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (k
 	defer leave()
 	// 4. Read what is asked. That it can't be read is told below, if the journal does not know the Ref.
 	meaning, unreadable := payload.Decode(r.Kind, r.Body)
-	// 5. In one transaction: look in the journal, ask the policy, reserve the limits, raise the high-water mark and
-	// write down the intent.
-	a, err := s.admit(ctx, asked{caller: caller, request: r, meaning: meaning, unreadable: unreadable})
-	if err != nil || a.stored != nil {
-		return a.signature(), err
+	// 5. In one transaction, with others that wait: look in the journal, ask the policy, reserve the limits, raise the
+	// high-water mark and write down the intent.
+	q := asked{caller: caller, request: r, meaning: meaning, unreadable: unreadable}
+	a, err := s.write(ctx, &entry{asked: q})
+	if err != nil {
+		return keymgmt.Signature{}, err
+	}
+	if a.stored != nil {
+		return *a.stored, nil
 	}
 	// 6. The key signs what was approved.
 	raw, err := s.cfg.Keyring.Sign(ctx, a.approval)
@@ -164,7 +168,11 @@ func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (k
 		return keymgmt.Signature{}, s.stop(ctx, caller, r)
 	}
 	// 8. Journal the signature; if the journal has one already, that one is the answer.
-	return s.keep(ctx, asked{caller: caller, request: r, meaning: meaning}, keymgmt.Signature{Public: public, Bytes: slices.Concat(raw...)})
+	a, err = s.write(ctx, &entry{asked: q, made: &keymgmt.Signature{Public: public, Bytes: slices.Concat(raw...)}})
+	if err != nil {
+		return keymgmt.Signature{}, fmt.Errorf("journal: %w", err)
+	}
+	return *a.stored, nil
 }
 
 func verify(public keymgmt.PublicKey, messages, signatures [][]byte) bool {

@@ -1,0 +1,288 @@
+package service
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/keymgmt/policy"
+)
+
+const (
+	// maxGroup bounds what is written down in one transaction.
+	maxGroup = 64
+	// groupPatience bounds one transaction, whoever waits for it.
+	groupPatience = 15 * time.Second
+)
+
+// journal writes down what many ask for in one transaction: a database spends the same on the commit of one request and of
+// sixty. While one group is on its way the next one gathers, so nobody waits for company. The zero value is ready.
+type journal struct {
+	mu      sync.Mutex
+	waiting []*entry // guarded by mu
+	busy    bool     // a goroutine is writing and will look at waiting again; guarded by mu
+}
+
+// asked is one request on its way.
+type asked struct {
+	caller     string
+	request    keymgmt.Request
+	meaning    payload.Meaning
+	unreadable error // of payload.Decode
+}
+
+func (q asked) name() name { return name{q.request.Key.String(), q.request.Ref} }
+
+// entry is a request that asks to be admitted, or the signature that was made for it.
+type entry struct {
+	asked
+	made *keymgmt.Signature
+
+	ctx  context.Context // of whoever waits
+	done chan struct{}   // closed when out and err are final
+	out  admitted
+	err  error
+}
+
+// admitted is what came of it: an answer from the journal, or permission to make one.
+type admitted struct {
+	stored   *keymgmt.Signature
+	approval *policy.Approval
+}
+
+// write has an entry written down and waits for that. Whoever stops waiting finds what became of it by asking again.
+func (s *Service) write(ctx context.Context, e *entry) (admitted, error) {
+	e.ctx, e.done = ctx, make(chan struct{})
+	j := &s.journal
+	j.mu.Lock()
+	j.waiting = append(j.waiting, e)
+	if !j.busy {
+		j.busy = true
+		go s.drain()
+	}
+	j.mu.Unlock()
+	select {
+	case <-e.done:
+		return e.out, e.err
+	case <-ctx.Done():
+		return admitted{}, ctx.Err()
+	}
+}
+
+// drain writes one group after the other until nobody waits.
+func (s *Service) drain() {
+	j := &s.journal
+	for {
+		j.mu.Lock()
+		group := j.waiting[:min(len(j.waiting), maxGroup)]
+		j.waiting = append([]*entry(nil), j.waiting[len(group):]...)
+		if len(group) == 0 {
+			j.busy = false
+			j.mu.Unlock()
+			return
+		}
+		j.mu.Unlock()
+		s.commit(group)
+		for _, e := range group {
+			close(e.done)
+		}
+	}
+}
+
+// commit writes a group down. What makes one entry fail for a reason of its own must not fail the others: then each is
+// tried by itself.
+func (s *Service) commit(group []*entry) {
+	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
+	defer cancel()
+	err := audit.Do(ctx, s.cfg.DB, audit.Actor{Kind: "worker", Name: "signer"}, func(ctx context.Context, tx *audit.Tx) error {
+		return s.writeGroup(ctx, tx, group)
+	})
+	if err == nil {
+		return
+	}
+	if len(group) > 1 && !audit.Unavailable(err) && ctx.Err() == nil {
+		for _, e := range group {
+			s.commit([]*entry{e})
+		}
+		return
+	}
+	for _, e := range group {
+		e.out, e.err = admitted{}, fmt.Errorf("journal: %w", err)
+	}
+}
+
+// writeGroup decides on every entry in turn, each knowing what those before it used up, and writes down what came of them.
+// It may run several times.
+func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) error {
+	k, err := s.load(ctx, tx, group)
+	if err != nil {
+		return err
+	}
+	var w writes
+	for _, e := range group {
+		e.out, e.err = admitted{}, e.ctx.Err()
+		switch {
+		case e.err != nil: // nobody waits for it any more
+		case e.made != nil:
+			e.out.stored, e.err = k.keep(e, &w)
+		default:
+			e.out, e.err = s.admit(ctx, tx, k, e, &w)
+		}
+	}
+	return w.flush(ctx, tx, k)
+}
+
+// known is what a group's decisions depend on. Decisions change it as they would the database.
+type known struct {
+	now     time.Time
+	newest  uint64 // version of the newest policy
+	intents map[name]intent
+	spent   map[string]map[string]*big.Int // key -> counter -> amount of today
+	last    map[string]*policy.Last        // origin -> newest checkpoint
+}
+
+// load reads what the decisions on a group depend on, in one round trip.
+func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
+	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[string]*big.Int{}, last: map[string]*policy.Last{}}
+	var keys, refs, counted, origins []string
+	for _, e := range group {
+		n := e.name()
+		keys, refs = append(keys, n.key), append(refs, n.ref)
+		if e.meaning.Transaction != nil && k.spent[n.key] == nil {
+			counted, k.spent[n.key] = append(counted, n.key), map[string]*big.Int{}
+		}
+		if c := e.meaning.Checkpoint; c != nil && k.last[c.Origin] == nil {
+			origins, k.last[c.Origin] = append(origins, c.Origin), &policy.Last{}
+		}
+	}
+	var b pgx.Batch
+	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
+		var newest int64
+		err := row.Scan(&newest)
+		k.newest = uint64(newest)
+		return err
+	})
+	b.Queue(findRequests, keys, refs).Query(each(func(rows pgx.Rows) error {
+		n, in, err := scanIntent(rows)
+		k.intents[n] = in
+		return err
+	}))
+	b.Queue(`SELECT key, counter, amount::text FROM signer.counter WHERE key = ANY($1) AND day = $2`, counted, k.now).Query(each(func(rows pgx.Rows) error {
+		var key, counter, amount string
+		if err := rows.Scan(&key, &counter, &amount); err != nil {
+			return err
+		}
+		n, ok := new(big.Int).SetString(amount, 10)
+		if !ok {
+			return fmt.Errorf("service: counter %s is %q", counter, amount)
+		}
+		k.spent[key][counter] = n
+		return nil
+	}))
+	b.Queue(`SELECT DISTINCT ON (origin) origin, size, root FROM signer.checkpoint WHERE origin = ANY($1) ORDER BY origin, size DESC`, origins).Query(each(func(rows pgx.Rows) error {
+		var origin string
+		var root []byte
+		var last policy.Last
+		err := rows.Scan(&origin, &last.Size, &root)
+		copy(last.Root[:], root)
+		k.last[origin] = &last
+		return err
+	}))
+	return k, tx.SendBatch(ctx, &b).Close()
+}
+
+// each reads rows one by one.
+func each(scan func(pgx.Rows) error) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}
+}
+
+// admit decides on one request.
+func (s *Service) admit(ctx context.Context, tx *audit.Tx, k *known, e *entry, w *writes) (admitted, error) {
+	n := e.name()
+	in, journalled := k.intents[n]
+	if journalled {
+		if err := in.same(e.request); err != nil || in.stored != nil {
+			return admitted{stored: in.stored}, err
+		}
+	}
+	if k.newest != s.cfg.Policy.Version() {
+		return admitted{}, fmt.Errorf("%w: policy version %d is in force, this process has %d and must be started again",
+			keymgmt.ErrUnavailable, k.newest, s.cfg.Policy.Version())
+	}
+	if e.unreadable != nil {
+		return admitted{}, e.unreadable
+	}
+	facts := policy.Facts{Caller: e.caller, Now: k.now, Spent: k.spent[n.key]}
+	if e.meaning.Transaction == nil {
+		facts.Spent = nil
+	}
+	if c := e.meaning.Checkpoint; c != nil {
+		facts.Last = k.last[c.Origin]
+	}
+	if journalled && e.meaning.Transaction != nil {
+		var err error
+		if facts.Spent, err = spentBefore(ctx, tx, n, in); err != nil {
+			return admitted{}, err
+		}
+	}
+	approval, err := s.cfg.Policy.Decide(e.request, e.meaning, facts)
+	if err != nil {
+		return admitted{}, err
+	}
+	if !journalled { // else it was written down before a crash, with everything that belongs to it
+		k.reserve(e, approval, w)
+	}
+	return admitted{approval: approval}, nil
+}
+
+// reserve writes a request down with what its approval uses up.
+func (k *known) reserve(e *entry, a *policy.Approval, w *writes) {
+	n, r := e.name(), e.request
+	k.intents[n] = intent{kind: r.Kind.String(), body: r.Body, day: k.now}
+	w.requests = append(w.requests, e)
+	for _, use := range a.Reservations() {
+		w.reservations = append(w.reservations, reservation{n, use})
+		if before := k.spent[n.key][use.Counter]; before != nil {
+			k.spent[n.key][use.Counter] = new(big.Int).Add(before, use.Amount)
+		} else {
+			k.spent[n.key][use.Counter] = use.Amount
+		}
+	}
+	if c := e.meaning.Checkpoint; c != nil && c.Size > k.last[c.Origin].Size {
+		k.last[c.Origin] = &policy.Last{Size: c.Size, Root: c.Root}
+		w.checkpoints = append(w.checkpoints, c)
+	}
+	w.record(e, "signature.approved", map[string]any{"ref": n.ref, "kind": r.Kind.String(), "sha256": digest(r.Body), "words": bounded(e.meaning.Words())})
+}
+
+// keep stores an answer. When another process was faster, its answer is the one.
+func (k *known) keep(e *entry, w *writes) (*keymgmt.Signature, error) {
+	n := e.name()
+	in, journalled := k.intents[n]
+	if !journalled {
+		return nil, fmt.Errorf("service: the journal has lost %s of %s", n.ref, n.key)
+	}
+	if in.stored != nil {
+		return in.stored, nil
+	}
+	in.stored = e.made
+	k.intents[n] = in
+	w.signatures = append(w.signatures, e)
+	w.record(e, "signature.made", map[string]any{"ref": n.ref, "sha256": digest(e.request.Body), "signature": hex.EncodeToString(e.made.Bytes)})
+	return e.made, nil
+}

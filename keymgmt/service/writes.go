@@ -1,0 +1,102 @@
+package service
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/keymgmt/policy"
+)
+
+// writes are the rows that a group adds.
+type writes struct {
+	requests     []*entry
+	reservations []reservation
+	checkpoints  []*payload.Checkpoint
+	signatures   []*entry
+	records      []audit.By
+}
+
+type reservation struct {
+	name
+	policy.Reservation
+}
+
+func (w *writes) record(e *entry, action string, data map[string]any) {
+	w.records = append(w.records, audit.By{Actor: actor(e.caller), Event: audit.Event{Action: action, Subject: e.request.Key.String(), Data: data}})
+}
+
+// flush adds the rows in one round trip, and the records of them in another. Rows that another process has added since the
+// transaction began make the database refuse the whole, which is then decided again.
+func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
+	if len(w.records) == 0 {
+		return audit.ErrUnchanged
+	}
+	var b pgx.Batch
+	w.queueRequests(&b, k)
+	w.queueReservations(&b, k)
+	if len(w.checkpoints) > 0 {
+		var origins []string
+		var sizes []int64
+		var roots [][]byte
+		for _, c := range w.checkpoints {
+			origins, sizes, roots = append(origins, c.Origin), append(sizes, c.Size), append(roots, c.Root[:])
+		}
+		b.Queue(`INSERT INTO signer.checkpoint (origin, size, root) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])`, origins, sizes, roots)
+	}
+	if len(w.signatures) > 0 {
+		var keys, refs, publics []string
+		var sigs [][]byte
+		for _, e := range w.signatures {
+			n := e.name()
+			keys, refs, publics, sigs = append(keys, n.key), append(refs, n.ref), append(publics, e.made.Public.String()), append(sigs, e.made.Bytes)
+		}
+		b.Queue(`INSERT INTO signer.signature (key, ref, public, signature) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
+			ON CONFLICT (key, ref) DO NOTHING`, keys, refs, publics, sigs)
+	}
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		return err
+	}
+	_, err := tx.RecordAll(ctx, w.records)
+	return err
+}
+
+func (w *writes) queueRequests(b *pgx.Batch, k *known) {
+	if len(w.requests) == 0 {
+		return
+	}
+	var keys, refs, kinds, callers []string
+	var bodies [][]byte
+	for _, e := range w.requests {
+		n := e.name()
+		keys, refs, kinds = append(keys, n.key), append(refs, n.ref), append(kinds, e.request.Kind.String())
+		callers, bodies = append(callers, e.caller), append(bodies, e.request.Body)
+	}
+	b.Queue(`INSERT INTO signer.request (key, ref, kind, body, caller, policy, day)
+		SELECT key, ref, kind, body, caller, $6, $7 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[]) AS u (key, ref, kind, body, caller)
+		ON CONFLICT (key, ref) DO NOTHING`, keys, refs, kinds, bodies, callers, int64(k.newest), k.now)
+}
+
+// queueReservations adds what was reserved, and sets the counters to what they stand at with it.
+func (w *writes) queueReservations(b *pgx.Batch, k *known) {
+	if len(w.reservations) == 0 {
+		return
+	}
+	var keys, refs, counters, amounts []string
+	touched := map[name]bool{} // here the ref is a counter
+	for _, r := range w.reservations {
+		keys, refs, counters, amounts = append(keys, r.key), append(refs, r.ref), append(counters, r.Counter), append(amounts, r.Amount.String())
+		touched[name{r.key, r.Counter}] = true
+	}
+	b.Queue(`INSERT INTO signer.reservation (key, ref, counter, amount)
+		SELECT key, ref, counter, amount::numeric FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u (key, ref, counter, amount)`, keys, refs, counters, amounts)
+	var owners, names, sums []string
+	for c := range touched {
+		owners, names, sums = append(owners, c.key), append(names, c.ref), append(sums, k.spent[c.key][c.ref].String())
+	}
+	b.Queue(`INSERT INTO signer.counter (key, day, counter, amount)
+		SELECT key, $4, counter, amount::numeric FROM unnest($1::text[], $2::text[], $3::text[]) AS u (key, counter, amount)
+		ON CONFLICT (key, day, counter) DO UPDATE SET amount = excluded.amount`, owners, names, sums, k.now)
+}
