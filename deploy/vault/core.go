@@ -18,8 +18,8 @@ import (
 
 // The engines and ways to log in.
 var (
-	engines = map[string]logical.Factory{"transit": transit.Factory, "pki": pki.Factory, "kv": kv.Factory}
-	logins  = map[string]logical.Factory{"approle": approle.Factory, "cert": cert.Factory, "kubernetes": kubernetes.Factory}
+	engines = map[string]logical.Factory{"transit": tidiedFactory(transit.Factory), "pki": tidiedFactory(pki.Factory), "kv": tidiedFactory(kv.Factory)}
+	logins  = map[string]logical.Factory{"approle": tidiedFactory(approle.Factory), "cert": tidiedFactory(cert.Factory), "kubernetes": tidiedFactory(kubernetes.Factory)}
 )
 
 // newCore opens the storage; the core is sealed.

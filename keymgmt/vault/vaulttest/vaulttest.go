@@ -50,6 +50,7 @@ type Server struct {
 	keys      []string
 	process   *exec.Cmd
 	lifeline  io.WriteCloser
+	said      bytes.Buffer // by the server, about what goes wrong; to be read when it has ended
 }
 
 // Start builds the server if need be, and starts, initialises and unseals one.
@@ -100,8 +101,7 @@ func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	process := exec.Command(s.program, "-data", s.path("data"), "-listen", s.address, "-cert", s.path("server.pem"),
 		"-key", s.path("server.key"), "-client-ca", s.CAFile(), "-stdin")
-	var complaints bytes.Buffer
-	process.Stderr = &complaints
+	process.Stderr = &s.said
 	stdin, err := process.StdinPipe()
 	must(t, err)
 	stdout, err := process.StdoutPipe()
@@ -110,7 +110,7 @@ func (s *Server) Start(t testing.TB) {
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	address, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
 	if !ok {
-		t.Fatalf("vaulttest: the server does not start: %v, %v\n%s", err, errors.Join(stdin.Close(), process.Wait()), &complaints)
+		t.Fatalf("vaulttest: the server does not start: %v, %v\n%s", err, errors.Join(stdin.Close(), process.Wait()), &s.said)
 	}
 	s.address, s.process, s.lifeline = address, process, stdin
 }
@@ -129,6 +129,9 @@ func (s *Server) Stop(t testing.TB) {
 	s.process = nil
 	if err != nil {
 		t.Errorf("vaulttest: the server ended with %v", err)
+	}
+	if t.Failed() {
+		t.Logf("vaulttest: the server said:\n%s", &s.said)
 	}
 }
 
