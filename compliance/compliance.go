@@ -11,7 +11,7 @@
 //	case errors.As(err, &refusal): // put it on hold with refusal.Reason, and commit: the decision is part of it
 //	case err != nil:               // return err
 //	}
-//	err = book.Hold(ctx, tx, c, ...) // calls c.Spend
+//	err = custody.Hold(ctx, tx, c, ...) // calls c.SpendIn
 //
 // Customers are enrolled by a partner (Enrol) and can be frozen (SetStatus).
 package compliance
@@ -310,8 +310,17 @@ type Clearance struct {
 	spent bool // guarded by mu
 }
 
-// Spend uses the clearance up for the movement of amount named ref. It fails with ErrClearance, and uses nothing up,
-// if that is not what was cleared, if it was spent before, or if the transaction has ended.
+// SpendIn uses the clearance up for the movement of amount named ref, which is made in tx. It fails with ErrClearance,
+// and uses nothing up, if that is not what was cleared, if it was spent before, or if tx is not the transaction that it
+// was given in, still open: the decision would not commit together with the movement.
+func (c *Clearance) SpendIn(tx *audit.Tx, ref string, amount money.Amount) error {
+	if c != nil && c.tx != nil && c.tx != tx {
+		return fmt.Errorf("%w: %s was given in another transaction", ErrClearance, c.ref)
+	}
+	return c.Spend(ref, amount)
+}
+
+// Spend is SpendIn for whoever makes the movement in the very function that asked Check, and so in its transaction.
 func (c *Clearance) Spend(ref string, amount money.Amount) error {
 	if c == nil || c.tx == nil {
 		return fmt.Errorf("%w: %s has none", ErrClearance, ref)

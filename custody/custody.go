@@ -35,7 +35,7 @@ func (s *Service) OpenAccount(ctx context.Context, tx *audit.Tx, a book.Account)
 // The record's id is "" where the same transfer was held before: nothing is changed and nothing recorded. Errors:
 // compliance.ErrClearance and those of book.Hold.
 func (s *Service) Hold(ctx context.Context, tx *audit.Tx, c *compliance.Clearance, t book.Transfer) (audit.RecordID, error) {
-	if err := c.Spend(t.Ref, t.Amount); err != nil {
+	if err := c.SpendIn(tx, t.Ref, t.Amount); err != nil {
 		return "", fmt.Errorf("custody: hold %s: %w", t.ID, err)
 	}
 	changed, err := book.Hold(ctx, tx, t)

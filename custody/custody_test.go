@@ -199,6 +199,33 @@ func TestNoMoneyMovesWithoutAClearance(t *testing.T) {
 	}
 }
 
+// A clearance of one open transaction moves nothing in another: the decision could roll back, and the money not.
+func TestAClearanceStaysInItsTransaction(t *testing.T) {
+	h := newHouse(t)
+	gone := errors.New("rolled back")
+	transfer := book.Transfer{ID: "r1", Debit: "bank/USD", Credit: "suspense/USD", Amount: h.usd("5"), Ref: "receipt/1"}
+	_, err := h.do(func(ctx context.Context, outer *audit.Tx) (audit.RecordID, error) {
+		c, err := h.gate.Check(ctx, outer, compliance.Movement{Ref: transfer.Ref, Kind: compliance.Receipt, Amount: transfer.Amount})
+		if err != nil {
+			return "", err
+		}
+		if _, err := h.do(func(ctx context.Context, inner *audit.Tx) (audit.RecordID, error) { return h.Hold(ctx, inner, c, transfer) }); !errors.Is(err, compliance.ErrClearance) {
+			t.Errorf("in another open transaction: %v", err)
+		}
+		if err := c.SpendIn(nil, transfer.Ref, transfer.Amount); !errors.Is(err, compliance.ErrClearance) {
+			t.Errorf("in none: %v", err)
+		}
+		if _, err := h.Hold(ctx, outer, c, transfer); err != nil {
+			t.Errorf("in its own: %v", err) // what failed used nothing up
+		}
+		return "", gone
+	})
+	if !errors.Is(err, gone) {
+		t.Fatal(err)
+	}
+	h.balance("bank/USD", "0", "0")
+}
+
 // A movement that was cleared again, after a crash that hid the first hold, moves nothing under another id.
 func TestAMovementIsHeldOnce(t *testing.T) {
 	h := newHouse(t)
