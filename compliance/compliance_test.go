@@ -486,6 +486,10 @@ func TestRoleCannotUndo(t *testing.T) {
 				t.Errorf("%s: %v, want %s", statement, err, want)
 			}
 		}
+		_, err = conn.Exec(context.Background(), `INSERT INTO compliance.decision (ref, kind, currency, units, outcome, reason) VALUES ('x', 'receipt', 'USD/7', 'NaN', 'cleared', '')`)
+		if pg := new(pgconn.PgError); !errors.As(err, &pg) || pg.Code != "23514" {
+			t.Errorf("a decision on no number: %v", err)
+		}
 		_, err = conn.Exec(context.Background(), `UPDATE compliance.customer SET account = account`)
 		if (err == nil) != (url == owner) {
 			t.Errorf("%s changes an account: %v", url, err)

@@ -20,6 +20,7 @@ func TestNobodyRewritesTheBook(t *testing.T) {
 	db := open(t, role)
 	chart(t, db)
 	fund(t, db, "100")
+	account(t, db, book.Account{Code: "loss/USD", Currency: currency(t, "USD/7"), Normal: book.Debit, MayOverdraw: true})
 	for _, by := range []struct{ who, url string }{{"role", role}, {"owner", owner}} {
 		t.Run(by.who, func(t *testing.T) {
 			ctx := context.Background()
@@ -44,6 +45,8 @@ func TestNobodyRewritesTheBook(t *testing.T) {
 				`INSERT INTO book.transfer (id, debit, credit, currency, amount, ref) VALUES ('x', 'bank/USD', 'suspense/USD', 'USD/7', -1, 'x')`,
 				`INSERT INTO book.transfer (id, debit, credit, currency, amount, ref) VALUES ('x', 'bank/USD', 'suspense/USD', 'USD/2', 1, 'x')`,
 				`INSERT INTO book.transfer (id, debit, credit, currency, amount, ref) VALUES ('x', 'bank/USD', 'suspense/USD', 'USD/7', 1, 'fund')`,
+				`INSERT INTO book.transfer (id, debit, credit, currency, amount, ref) VALUES ('x', 'loss/USD', 'suspense/USD', 'USD/7', 'NaN', 'x')`,
+				`INSERT INTO book.transfer (id, debit, credit, currency, amount, ref) VALUES ('x', 'loss/USD', 'suspense/USD', 'USD/7', 'Infinity', 'x')`,
 				`INSERT INTO book.account (code, currency, normal, credits_posted) VALUES ('new/USD', 'USD/7', 'credit', -1)`,
 			} {
 				refused(t, conn, sql)
