@@ -127,7 +127,8 @@ type HandleProfile struct {
 
 // Doctor exercises a device, with keys of its own below "doctor/" that it removes, and says how it behaves. It opens as
 // many sessions as it can and measures speed at full load, so it is for a device before it is put to use. Its error says
-// that the device cannot be reached, or that keys were left; what the device cannot do is in the profile.
+// that the device cannot be reached, or went away for good during an examination, or that keys were left; what it cannot
+// do is in the profile, which with an error is what was found until then.
 func Doctor(ctx context.Context, cfg Config) (profile Profile, err error) {
 	d := newPatient(cfg)
 	if d.ring, err = Open(d.cfg); err != nil {
@@ -141,10 +142,10 @@ func Doctor(ctx context.Context, cfg Config) (profile Profile, err error) {
 	d.profile.Format = ProfileFormat
 	for _, examine := range []func(context.Context) error{d.leftovers, d.papers, d.mechanisms, d.algorithms, d.sealing, d.wrapping, d.sessions, d.handles} {
 		if err := examine(ctx); err != nil {
-			return Profile{}, err
+			return d.profile, err
 		}
 		if err := d.recover(ctx); err != nil {
-			return Profile{}, err
+			return d.profile, err
 		}
 	}
 	return d.profile, nil
@@ -189,7 +190,7 @@ func (d *patient) will(name string) keymgmt.KeyID {
 func (d *patient) cleanUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), doctorCleanUp)
 	defer cancel()
-	var left error
+	left := d.recover(ctx)
 	for _, id := range d.made {
 		if err := d.ring.Destroy(ctx, id); err != nil && !errors.Is(err, keymgmt.ErrUnknownKey) {
 			left = errors.Join(left, fmt.Errorf("pkcs11: key %s was left in the token: %w", id, err))

@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -102,6 +103,8 @@ func (c Config) Validate() error {
 		return errors.New("pkcs11: no source of the PIN")
 	case c.MaxSessions < 1 || c.MaxSessions > MaxSessions:
 		return fmt.Errorf("pkcs11: max sessions %d must be 1 to %d", c.MaxSessions, MaxSessions)
+	case slices.ContainsFunc(slices.Concat(c.Imported, c.Wrappable), keymgmt.KeyID.IsZero):
+		return errors.New("pkcs11: an imported or wrappable key without a name")
 	}
 	return nil
 }

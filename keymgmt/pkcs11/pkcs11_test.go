@@ -121,6 +121,8 @@ func TestConfigValidate(t *testing.T) {
 		"long label":      func(c *Config) { c.TokenLabel = strings.Repeat("x", 33) },
 		"no PIN":          func(c *Config) { c.PIN = nil },
 		"no sessions":     func(c *Config) { c.MaxSessions = 0 },
+		"nameless import": func(c *Config) { c.Imported = []keymgmt.KeyID{{}} },
+		"nameless wrap":   func(c *Config) { c.Wrappable = []keymgmt.KeyID{{}} },
 		"many sessions":   func(c *Config) { c.MaxSessions = 1025 },
 	} {
 		c := good

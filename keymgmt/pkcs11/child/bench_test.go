@@ -2,6 +2,10 @@ package child
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,14 +50,37 @@ func overhead(b *testing.B, a keymgmt.Algorithm) {
 		_, err := ring.sign(ctx, id, messages)
 		return err
 	}
-	var here, there time.Duration
+	pids := []int{os.Getpid(), pid(b, ring)}
+	var here, there, hereCPU, thereCPU time.Duration
 	for b.Loop() { // alternating, so that both see the same machine
+		cpu := spent(b, pids)
 		here += burst(b, bare)
+		hereCPU, cpu = hereCPU+spent(b, pids)-cpu, spent(b, pids)
 		there += burst(b, apart)
+		thereCPU += spent(b, pids) - cpu
 	}
-	b.ReportMetric(float64(burstSize*b.N)/here.Seconds(), "in-process/s")
-	b.ReportMetric(float64(burstSize*b.N)/there.Seconds(), "child/s")
+	signatures := float64(burstSize * b.N)
+	b.ReportMetric(signatures/here.Seconds(), "in-process/s")
+	b.ReportMetric(signatures/there.Seconds(), "child/s")
 	b.ReportMetric(here.Seconds()/there.Seconds(), "ratio")
+	b.ReportMetric(hereCPU.Seconds()/thereCPU.Seconds(), "cpu-ratio") // of processor time, which others' work does not disturb
+	b.ReportMetric(float64(hereCPU.Microseconds())/signatures, "in-process-us")
+	b.ReportMetric(float64(thereCPU.Microseconds())/signatures, "child-us")
+}
+
+// spent is the processor time of the processes so far.
+func spent(b *testing.B, pids []int) (sum time.Duration) {
+	const tick = 10 * time.Millisecond // what Linux counts in
+	for _, pid := range pids {
+		stat := string(read(b, fmt.Sprintf("/proc/%d/stat", pid)))
+		fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
+		for _, field := range fields[11:13] { // utime, stime
+			n, err := strconv.Atoi(field)
+			must(b, err)
+			sum += time.Duration(n) * tick
+		}
+	}
+	return sum
 }
 
 // burstSize is how many signatures are timed together.

@@ -22,10 +22,9 @@ import (
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/pkcs11"
 	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
-	"github.com/diamante/gateway/keymgmt/service"
 )
 
-var _ service.Keyring = (*Ring)(nil)
+var _ keytest.Keyring = (*Ring)(nil)
 
 // The test program is its own child: with one of these arguments.
 const (

@@ -37,6 +37,7 @@ func (w *writer) run(conn net.Conn) error {
 	for {
 		select {
 		case <-w.stopped:
+			w.drain()
 			return nil
 		case f := <-w.frames:
 			if err := w.write(b, conn, f); err != nil {
@@ -47,6 +48,20 @@ func (w *writer) run(conn net.Conn) error {
 			if err := b.Flush(); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// drain wipes a PIN that nobody will get.
+func (w *writer) drain() {
+	for {
+		select {
+		case f := <-w.frames:
+			if f.kind == kindPIN {
+				clear(f.body)
+			}
+		default:
+			return
 		}
 	}
 }
