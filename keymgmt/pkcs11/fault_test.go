@@ -43,6 +43,8 @@ func TestFaults(t *testing.T) {
 		{name: "device removed", call: "C_SignInit", times: 1, code: p11.CKR_DEVICE_REMOVED, want: keymgmt.ErrUnavailable, evicts: 1, trips: 1, logins: 1},
 		{name: "library lost its state", call: "C_Sign", times: 1, code: p11.CKR_CRYPTOKI_NOT_INITIALIZED, want: keymgmt.ErrUnavailable, evicts: 1, trips: 1, logins: 1},
 		{name: "mechanism missing", call: "C_SignInit", times: 1, code: p11.CKR_MECHANISM_INVALID, want: keymgmt.ErrUnavailable, evicts: 1},
+		{name: "attribute refused", call: "C_SignInit", times: 1, code: p11.CKR_ATTRIBUTE_VALUE_INVALID, want: keymgmt.ErrUnavailable, evicts: 1},
+		{name: "arguments refused", call: "C_Sign", times: 1, code: p11.CKR_ARGUMENTS_BAD, want: keymgmt.ErrUnavailable, evicts: 1},
 		{name: "key not for signing", call: "C_SignInit", times: 1, code: p11.CKR_KEY_FUNCTION_NOT_PERMITTED, want: keymgmt.ErrUnknownKey, evicts: 1},
 		{name: "a code nobody knows", call: "C_Sign", times: 1, code: 0x80001234, want: keymgmt.ErrUnavailable, evicts: 1},
 	} {

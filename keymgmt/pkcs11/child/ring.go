@@ -169,6 +169,9 @@ func (r *Ring) sign(ctx context.Context, key keymgmt.KeyID, messages [][]byte) (
 	}
 	size := 0
 	for _, m := range messages {
+		if len(m) > keymgmt.MaxBody {
+			return nil, fmt.Errorf("%w: message of %d bytes", keymgmt.ErrMalformed, len(m))
+		}
 		size += len(m)
 	}
 	if size > keymgmt.MaxBody*maxOversize {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,6 +201,40 @@ func TestConfigValidate(t *testing.T) {
 		change(&c)
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// What is too large for the protocol is refused before it is sent, by whoever asked for it.
+func TestSignBounds(t *testing.T) {
+	ring, err := New(Config{Program: []string{"x"}, CallTimeout: MinCallTimeout,
+		Keyring: pkcs11.Config{Module: "/x", TokenLabel: "t", MaxSessions: 1, PIN: func() ([]byte, error) { return nil, nil }}})
+	must(t, err)
+	key, large := keytest.Key(t, "one"), make([]byte, keymgmt.MaxBody)
+	for name, messages := range map[string][][]byte{"many": make([][]byte, maxMessages+1), "long": {append(large, 0)},
+		"long together": slices.Repeat([][]byte{large}, maxOversize+1)} {
+		if _, err := ring.sign(t.Context(), key, messages); !errors.Is(err, keymgmt.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := len(appendList(nil, slices.Repeat([][]byte{large}, maxOversize))) + headerSize + keymgmt.MaxKeyID; n > maxFrame {
+		t.Errorf("what is allowed does not fit into a frame: %d", n)
+	}
+}
+
+// An id means what it meant first, whatever a later child says of it.
+func TestRecognise(t *testing.T) {
+	ring := &Ring{known: map[keymgmt.KeyID]keymgmt.PublicKey{}}
+	key := keytest.Key(t, "one")
+	first, err := keymgmt.NewPublicKey(keymgmt.Ed25519, make([]byte, 32))
+	must(t, err)
+	second, err := keymgmt.NewPublicKey(keymgmt.Ed25519, append(make([]byte, 31), 1))
+	must(t, err)
+	must(t, ring.recognise(key, first))
+	must(t, ring.recognise(key, first))
+	for _, other := range []keymgmt.PublicKey{second, {}} {
+		if err := ring.recognise(key, other); !errors.Is(err, pkcs11.ErrKeyRefused) || !errors.Is(err, keymgmt.ErrUnknownKey) {
+			t.Errorf("%s: %v", other, err)
 		}
 	}
 }
