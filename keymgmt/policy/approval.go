@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/big"
 	"sync/atomic"
 
 	"github.com/diamante/gateway/keymgmt"
@@ -29,22 +28,13 @@ type Approval struct {
 	left     atomic.Int32 // 1 until spent; 0 in the zero value, which therefore is spent
 }
 
-// Reservation is what the approved message uses up of a daily limit. The service stores it before anything is signed.
-type Reservation struct {
-	Counter string   // an asset as text, or FeeCounter
-	Amount  *big.Int // in stroops, positive
-}
-
-// FeeCounter is the counter of the fees that a key's transactions offer in a day.
-const FeeCounter = "fee"
-
 // Key returns the key that may sign.
 func (a *Approval) Key() keymgmt.KeyID { return a.key }
 
 // Kind returns the kind of thing that is signed.
 func (a *Approval) Kind() keymgmt.Kind { return a.kind }
 
-// Reservations returns what must be counted against the day's limits before signing.
+// Reservations returns what must be counted against the limits before signing.
 func (a *Approval) Reservations() []Reservation { return append([]Reservation(nil), a.reserve...) }
 
 // Spend gives the exact bytes to sign to the keyring that holds key, once: one message or more, each to be signed by

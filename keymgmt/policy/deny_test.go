@@ -105,7 +105,7 @@ func (b *bank) amount(s string) protocol.Amount {
 }
 
 func facts() policy.Facts {
-	return policy.Facts{Caller: gateway, Now: now, Spent: map[string]*big.Int{}, Last: &policy.Last{}}
+	return policy.Facts{Caller: gateway, Now: now, Spent: map[policy.Counter]*big.Int{}, Last: &policy.Last{}}
 }
 
 func (b *bank) decide(r keymgmt.Request, f policy.Facts) (*policy.Approval, error) {
@@ -332,22 +332,22 @@ func TestDayLimits(t *testing.T) {
 	r := b.by(issuing, b.pay("500"))
 	spent := func(counter string, stroops int64) policy.Facts {
 		f := facts()
-		f.Spent[counter] = big.NewInt(stroops)
+		f.Spent[day(counter)] = big.NewInt(stroops)
 		return f
 	}
 	if _, err := b.decide(r, spent(b.usd.String(), 2000_0000000)); err != nil {
 		t.Errorf("to the last stroop: %v", err)
 	}
-	wantDenial(t, b, r, spent(b.usd.String(), 2000_0000001), "transaction.limit.per_day")
+	wantDenial(t, b, r, spent(b.usd.String(), 2000_0000001), "transaction.limit.window")
 	if _, err := b.decide(r, spent(policy.FeeCounter, 100_0000000-100)); err != nil {
 		t.Errorf("fee to the last stroop: %v", err)
 	}
-	wantDenial(t, b, r, spent(policy.FeeCounter, 100_0000000-99), "transaction.max_fee_per_day")
+	wantDenial(t, b, r, spent(policy.FeeCounter, 100_0000000-99), "transaction.fee_window")
 	a, err := b.decide(r, facts())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(a.Reservations()); got != fmt.Sprintf("[{fee 100} {%s 5000000000}]", b.usd) {
+	if got := fmt.Sprint(a.Reservations()); got != fmt.Sprintf("[{fee in 24h0m0s 100} {%s in 24h0m0s 5000000000}]", b.usd) {
 		t.Errorf("reservations %s", got)
 	}
 }
@@ -419,3 +419,6 @@ func TestApprovalIsSpentOnce(t *testing.T) {
 		t.Errorf("zero value: %v", err)
 	}
 }
+
+// day is a counter over a day.
+func day(name string) policy.Counter { return policy.Counter{Name: name, Window: 24 * time.Hour} }

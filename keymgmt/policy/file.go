@@ -18,7 +18,7 @@ import (
 )
 
 // Format is the first line of meaning in a policy file: which schema it is written in.
-const Format = "diamante-policy/1"
+const Format = "diamante-policy/2"
 
 // MaxFile bounds a policy file, in bytes.
 const MaxFile = 1 << 20

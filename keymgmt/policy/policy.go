@@ -39,8 +39,10 @@ type Policy struct {
 type Facts struct {
 	Caller string // the authenticated client
 	Now    time.Time
-	// Spent is what the day's counters of this key stand at, without this request. Nil denies every transaction.
-	Spent map[string]*big.Int
+	// Spent is what the key's counters stand at, without what the Holder has reserved. Nil denies every transaction.
+	Spent map[Counter]*big.Int
+	// Holder is who has the transaction's sequence number: another transaction, or this one asked for before. Nil: nobody.
+	Holder *Holder
 	// Last is the newest checkpoint that was signed for the origin in question. Nil denies every checkpoint; a log
 	// that never had one is at size 0.
 	Last *Last

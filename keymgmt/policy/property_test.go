@@ -57,7 +57,7 @@ func tighten(rt *rapid.T, b *bank, accounts []protocol.AccountID) {
 	case 2:
 		tx.Limits[0].PerTransaction = less(tx.Limits[0].PerTransaction)
 	case 3:
-		tx.Limits[0].PerDay = less(tx.Limits[0].PerDay)
+		tx.Limits[0].Windows[0].Max = less(tx.Limits[0].Windows[0].Max)
 	case 4:
 		tx.MaxFee = less(tx.MaxFee)
 	case 5:
@@ -104,9 +104,9 @@ func TestReservationsNeverPassTheDay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		b := newBank(t)
 		accounts := []protocol.AccountID{b.other, b.setup.Publics.Issuing}
-		f, limit := facts(), map[string]*big.Int{policy.FeeCounter: stroops(rt, b.rule(distribution).Transaction.MaxFeePerDay)}
+		f, limit := facts(), map[policy.Counter]*big.Int{day(policy.FeeCounter): stroops(rt, b.rule(distribution).Transaction.FeeWindows[0].Max)}
 		for _, l := range b.rule(distribution).Transaction.Limits {
-			limit[l.Asset.String()] = stroops(rt, l.PerDay)
+			limit[day(l.Asset.String())] = stroops(rt, l.Windows[0].Max)
 		}
 		for range rapid.IntRange(1, 12).Draw(rt, "requests") {
 			a, err := b.decide(drawRequest(rt, b, accounts), f)

@@ -78,18 +78,18 @@ func (s Setup) File() (File, error) {
 }
 
 func (s Setup) rule(limits ...Limit) *TransactionRule {
-	return &TransactionRule{MaxFee: constant(setupFee), MaxFeePerDay: constant(setupFeePerDay), MaxSeconds: setupSeconds,
+	return &TransactionRule{MaxFee: constant(setupFee), FeeWindows: Day(constant(setupFeePerDay)), MaxSeconds: setupSeconds,
 		MaxOperations: setupOps, Limits: limits}
 }
 
 func (s Setup) root() *TransactionRule {
-	r := s.rule(Limit{protocol.Native(), s.Native.PerTransaction, s.Native.PerDay})
+	r := s.rule(Limit{protocol.Native(), s.Native.PerTransaction, Day(s.Native.PerDay)})
 	r.CreateAccount = &CreateAccountRule{Destinations: Only(s.Publics.Issuing, s.Publics.Distribution), MaxStarting: s.Native.PerTransaction}
 	return r
 }
 
 func (s Setup) issuing(asset protocol.Asset) *TransactionRule {
-	r := s.rule(Limit{asset, s.Asset.PerTransaction, s.Asset.PerDay})
+	r := s.rule(Limit{asset, s.Asset.PerTransaction, Day(s.Asset.PerDay)})
 	r.SetOptions = &SetOptionsRule{SetFlags: []string{"auth_required", "auth_revocable", "auth_clawback_enabled"}, HomeDomains: []string{s.HomeDomain}}
 	r.SetTrustLineFlags = &SetTrustLineFlagsRule{Assets: []protocol.Asset{asset}, Trustors: Anyone(), Set: []string{"authorized"}, Clear: []string{"authorized"}}
 	r.Payments = []PaymentRule{{Assets: []protocol.Asset{asset}, Destinations: Anyone()}}
@@ -97,7 +97,7 @@ func (s Setup) issuing(asset protocol.Asset) *TransactionRule {
 }
 
 func (s Setup) distribution(asset protocol.Asset) *TransactionRule {
-	r := s.rule(Limit{asset, s.Asset.PerTransaction, s.Asset.PerDay}, Limit{protocol.Native(), s.Native.PerTransaction, s.Native.PerDay})
+	r := s.rule(Limit{asset, s.Asset.PerTransaction, Day(s.Asset.PerDay)}, Limit{protocol.Native(), s.Native.PerTransaction, Day(s.Native.PerDay)})
 	r.ChangeTrust = &ChangeTrustRule{Assets: []protocol.Asset{asset}}
 	r.Payments = []PaymentRule{{Assets: []protocol.Asset{asset}, Destinations: Anyone()}}
 	r.CreateAccount = &CreateAccountRule{Destinations: Anyone(), MaxStarting: s.Starting}

@@ -171,7 +171,7 @@ const subjectAccount = "GA5ZSEJYB37JRC5AVCIA5MOP4RHTM335X2KGX3IHOJAPP5RE34K4KZVN
 // Each change makes the officer's file say something that it must not.
 func TestFilesThatMeanNothing(t *testing.T) {
 	for name, change := range map[string]func(*policy.File){
-		"other format":      func(f *policy.File) { f.Format = "diamante-policy/2" },
+		"other format":      func(f *policy.File) { f.Format = "diamante-policy/1" },
 		"no version":        func(f *policy.File) { f.Version = 0 },
 		"no network":        func(f *policy.File) { f.Network = "" },
 		"no keys":           func(f *policy.File) { f.Keys = nil },
@@ -182,11 +182,11 @@ func TestFilesThatMeanNothing(t *testing.T) {
 		"two purposes":      func(f *policy.File) { f.Keys[0].JWT = f.Keys[4].JWT },
 		"no purpose":        func(f *policy.File) { f.Keys[0].Transaction = nil },
 		"no max fee":        func(f *policy.File) { f.Keys[0].Transaction.MaxFee = policy.Quantity{} },
-		"no fee per day":    func(f *policy.File) { f.Keys[0].Transaction.MaxFeePerDay = policy.Quantity{} },
+		"no fee per day":    func(f *policy.File) { f.Keys[0].Transaction.FeeWindows = nil },
 		"no seconds":        func(f *policy.File) { f.Keys[0].Transaction.MaxSeconds = 0 },
 		"months":            func(f *policy.File) { f.Keys[0].Transaction.MaxSeconds = 90 * 86400 },
 		"no operations":     func(f *policy.File) { f.Keys[0].Transaction.MaxOperations = 0 },
-		"limit without day": func(f *policy.File) { f.Keys[0].Transaction.Limits[0].PerDay = policy.Quantity{} },
+		"limit without day": func(f *policy.File) { f.Keys[0].Transaction.Limits[0].Windows[0].Max = policy.Quantity{} },
 		"limit twice":       func(f *policy.File) { l := &f.Keys[0].Transaction.Limits; *l = append(*l, (*l)[0]) },
 		"no destinations":   func(f *policy.File) { f.Keys[0].Transaction.CreateAccount.Destinations = nil },
 		"any and one": func(f *policy.File) {

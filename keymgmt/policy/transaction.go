@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
@@ -21,9 +22,9 @@ const maxHorizon = 7 * 24 * time.Hour
 // TransactionRule says which transactions a key may sign. The source of the transaction and of each operation is always
 // the key's own account. An operation without a section is denied.
 type TransactionRule struct {
-	MaxFee        Quantity `toml:"max_fee"`         // DIAM for one transaction
-	MaxFeePerDay  Quantity `toml:"max_fee_per_day"` // DIAM for all transactions of a UTC day
-	MaxSeconds    int64    `toml:"max_seconds"`     // how far ahead of now a transaction may still be valid
+	MaxFee        Quantity `toml:"max_fee"`     // DIAM for one transaction
+	FeeWindows    []Window `toml:"fee_window"`  // DIAM for all transactions
+	MaxSeconds    int64    `toml:"max_seconds"` // how far ahead of now a transaction may still be valid
 	MaxOperations int      `toml:"max_operations"`
 	// Limits bound what leaves by create_account, payment and clawback, per asset. An asset without a limit can't leave.
 	Limits []Limit `toml:"limit"`
@@ -41,7 +42,7 @@ type TransactionRule struct {
 type Limit struct {
 	Asset          protocol.Asset `toml:"asset"`           // "native" or CODE:ISSUER
 	PerTransaction Quantity       `toml:"per_transaction"` // sum over a transaction's operations
-	PerDay         Quantity       `toml:"per_day"`         // sum over a UTC day's transactions
+	Windows        []Window       `toml:"window"`          // sum over transactions
 }
 
 // CreateAccountRule allows create_account.
@@ -91,7 +92,7 @@ type ClawbackRule struct {
 	From   []Party          `toml:"from"`
 }
 
-// transaction decides on t for the key of k, and says what it uses up of the day's limits.
+// transaction decides on t for the key of k, and says what it uses up of the limits.
 //
 // A transaction that has expired is no reason to deny: it can't do anything, and a worker that comes back after a crash
 // is better told so by the ledger, whose clock counts, than by the signer's.
@@ -99,7 +100,7 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, facts Facts) ([]Res
 	rule := k.Transaction
 	switch {
 	case facts.Spent == nil:
-		return nil, deny("facts", "the day's counters are not known")
+		return nil, deny("facts", "the counters are not known")
 	case t.Network != p.network:
 		return nil, deny("network", "the transaction is for network %s", t.Network)
 	case t.Source != k.Public.account():
@@ -128,27 +129,16 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, facts Facts) ([]Res
 		}
 		out[effect.asset].Add(out[effect.asset], effect.amount)
 	}
-	return rule.reserve(t.Fee, out, facts.Spent)
+	return rule.reserve(t.Fee, out, facts)
 }
 
 // reserve checks the sums against the limits.
-func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int, spent map[string]*big.Int) ([]Reservation, error) {
-	var list []Reservation
-	count := func(rule, counter string, n *big.Int, perDay Quantity) error {
-		after := new(big.Int).Set(n)
-		if before := spent[counter]; before != nil {
-			after.Add(after, before)
-		}
-		if perDay.over(after) {
-			return deny(rule, "%s would make it %s %s today, over %s", payload.Decimal(n), payload.Decimal(after), counter, perDay)
-		}
-		list = append(list, Reservation{Counter: counter, Amount: new(big.Int).Set(n)})
-		return nil
-	}
-	if err := count("transaction.max_fee_per_day", FeeCounter, fee, r.MaxFeePerDay); err != nil {
+func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int, facts Facts) ([]Reservation, error) {
+	list, err := count("transaction.fee_window", FeeCounter, fee, r.FeeWindows, facts)
+	if err != nil {
 		return nil, err
 	}
-	byName := func(a, b protocol.Asset) int { return slices.Compare([]string{a.String()}, []string{b.String()}) }
+	byName := func(a, b protocol.Asset) int { return strings.Compare(a.String(), b.String()) }
 	for _, asset := range slices.SortedFunc(maps.Keys(out), byName) {
 		i := slices.IndexFunc(r.Limits, func(l Limit) bool { return l.Asset == asset })
 		if i < 0 {
@@ -157,11 +147,13 @@ func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int,
 		if limit := r.Limits[i]; limit.PerTransaction.over(out[asset]) {
 			return nil, deny("transaction.limit.per_transaction", "%s of %s is over %s", payload.Decimal(out[asset]), asset, limit.PerTransaction)
 		}
-		if err := count("transaction.limit.per_day", asset.String(), out[asset], r.Limits[i].PerDay); err != nil {
+		more, err := count("transaction.limit.window", asset.String(), out[asset], r.Limits[i].Windows, facts)
+		if err != nil {
 			return nil, err
 		}
+		list = append(list, more...)
 	}
-	return list, nil
+	return facts.Holder.takeOver(list), nil
 }
 
 // effect is what an operation lets leave; a nil amount is nothing.
@@ -318,21 +310,22 @@ func names(rule string, allowed, asked []string) error {
 
 func (r *TransactionRule) validate() error {
 	switch {
-	case r.MaxFee.IsZero() || r.MaxFeePerDay.IsZero():
-		return errors.New("transaction needs max_fee and max_fee_per_day")
+	case r.MaxFee.IsZero():
+		return errors.New("transaction needs max_fee")
 	case r.MaxSeconds < 1 || r.MaxSeconds > int64(maxHorizon/time.Second):
 		return fmt.Errorf("transaction.max_seconds is %d", r.MaxSeconds)
 	case r.MaxOperations < 1 || r.MaxOperations > xdr.MaxOpsPerTx:
 		return fmt.Errorf("transaction.max_operations is %d", r.MaxOperations)
 	}
+	errs := []error{validWindows("transaction.fee_window", r.FeeWindows)}
 	seen := map[protocol.Asset]bool{}
 	for _, l := range r.Limits {
-		if l.Asset.IsZero() || seen[l.Asset] || l.PerTransaction.IsZero() || l.PerDay.IsZero() {
+		if l.Asset.IsZero() || seen[l.Asset] || l.PerTransaction.IsZero() {
 			return fmt.Errorf("transaction.limit of %s is there twice or not complete", l.Asset)
 		}
 		seen[l.Asset] = true
+		errs = append(errs, validWindows("transaction.limit of "+l.Asset.String(), l.Windows))
 	}
-	var errs []error
 	if c := r.CreateAccount; c != nil {
 		errs = append(errs, validParties("transaction.create_account.destinations", c.Destinations))
 		if c.MaxStarting.IsZero() {

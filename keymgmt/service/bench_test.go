@@ -20,7 +20,7 @@ func BenchmarkSign(b *testing.B) {
 			svc := r.open().For(gateway)
 			var n atomic.Int64
 			b.SetParallelism(16) // 32 callers on the two processors that the ratios are told of
-			b.ResetTimer() // the database took seconds to start
+			b.ResetTimer()       // the database took seconds to start
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					i := n.Add(1)

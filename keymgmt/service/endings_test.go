@@ -146,32 +146,40 @@ func TestAnswerComesFromTheJournal(t *testing.T) {
 	}
 }
 
-func TestIntentOfYesterdayIsNotReservedTwice(t *testing.T) {
+// TestIntentOfYesterdayMoves: what was written down before a crash counts when it is signed, and once.
+func TestIntentOfYesterdayMoves(t *testing.T) {
 	r := newRig(t)
 	svc, yesterday := r.open(), r.clock.now()
 	request := r.pay("tx/1", "100", r.account(keyDistribution))
 	r.keyring.set(func() error { return errCrash }, nil)
-	if _, err := svc.For(gateway).Sign(t.Context(), request); !errors.Is(err, keymgmt.ErrUnavailable) {
-		t.Fatal(err)
+	for range 3 { // asking again and again reserves once
+		if _, err := svc.For(gateway).Sign(t.Context(), request); !errors.Is(err, keymgmt.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if got := r.spent(r.asset.String(), yesterday); got != "100" {
+		t.Errorf("before it is signed: %s", got)
 	}
 	r.keyring.set(nil, nil)
-	r.clock.advance(24 * time.Hour)
+	r.clock.advance(30 * time.Hour)
 	if _, err := svc.For(gateway).Sign(t.Context(), request); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.spent(r.asset.String(), yesterday); got != "100" {
+	if got := r.spent(r.asset.String(), yesterday); got != "0" {
 		t.Errorf("yesterday %s", got)
 	}
-	if got := r.spent(r.asset.String(), r.clock.now()); got != "0" {
+	if got := r.spent(r.asset.String(), r.clock.now()); got != "100" {
 		t.Errorf("today %s", got)
 	}
+	r.proved()
 }
 
 func TestSignatureThatDoesNotVerifyStopsTheKey(t *testing.T) {
 	r := newRig(t)
 	svc := r.open()
 	r.keyring.wrong = true
-	sig, err := svc.For(gateway).Sign(t.Context(), r.pay("tx/1", "5", r.account(keyDistribution)))
+	request := r.pay("tx/1", "5", r.account(keyDistribution))
+	sig, err := svc.For(gateway).Sign(t.Context(), request)
 	if !errors.Is(err, keymgmt.ErrUnavailable) || sig.Bytes != nil {
 		t.Fatalf("%x, %v", sig.Bytes, err)
 	}
@@ -189,7 +197,7 @@ func TestSignatureThatDoesNotVerifyStopsTheKey(t *testing.T) {
 	if r.query(&n, `SELECT count(*) FROM audit.record WHERE action = 'key.stopped'`); n != 1 {
 		t.Errorf("%d records of it", n)
 	}
-	if _, err := r.open().For(gateway).Sign(t.Context(), r.pay("tx/1", "5", r.account(keyDistribution))); err != nil {
+	if _, err := r.open().For(gateway).Sign(t.Context(), request); err != nil {
 		t.Errorf("after an operator started the signer again: %v", err)
 	}
 }

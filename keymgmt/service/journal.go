@@ -134,7 +134,7 @@ func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) 
 		case e.made != nil:
 			e.out.stored, e.err = k.keep(e, &w)
 		default:
-			e.out, e.err = s.admit(ctx, tx, k, e, &w)
+			e.out, e.err = s.admit(k, e, &w)
 		}
 	}
 	return w.flush(ctx, tx, k)
@@ -145,25 +145,26 @@ type known struct {
 	now     time.Time
 	newest  uint64 // version of the newest policy
 	intents map[name]intent
-	spent   map[string]map[string]*big.Int // key -> counter -> amount of today
-	last    map[string]*policy.Last        // origin -> newest checkpoint
+	spent   map[string]map[policy.Counter]*big.Int // key -> counter -> what counts now
+	holders map[numbered]*holder
+	last    map[string]*policy.Last // origin -> newest checkpoint
 }
 
 // load reads what the decisions on a group depend on, in one round trip.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
-	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[string]*big.Int{}, last: map[string]*policy.Last{}}
-	var keys, refs, counted, origins []string
+	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, last: map[string]*policy.Last{}}
+	var keys, refs, origins []string
+	var b pgx.Batch
 	for _, e := range group {
 		n := e.name()
 		keys, refs = append(keys, n.key), append(refs, n.ref)
-		if e.meaning.Transaction != nil && k.spent[n.key] == nil {
-			counted, k.spent[n.key] = append(counted, n.key), map[string]*big.Int{}
+		if e.meaning.Transaction != nil && e.made == nil {
+			k.queueUsage(&b, s.cfg.Policy, e)
 		}
 		if c := e.meaning.Checkpoint; c != nil && k.last[c.Origin] == nil {
 			origins, k.last[c.Origin] = append(origins, c.Origin), &policy.Last{}
 		}
 	}
-	var b pgx.Batch
 	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
 		var newest int64
 		err := row.Scan(&newest)
@@ -174,18 +175,6 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		n, in, err := scanIntent(rows)
 		k.intents[n] = in
 		return err
-	}))
-	b.Queue(`SELECT key, counter, amount::text FROM signer.counter WHERE key = ANY($1) AND day = $2`, counted, k.now).Query(each(func(rows pgx.Rows) error {
-		var key, counter, amount string
-		if err := rows.Scan(&key, &counter, &amount); err != nil {
-			return err
-		}
-		n, ok := new(big.Int).SetString(amount, 10)
-		if !ok {
-			return fmt.Errorf("service: counter %s is %q", counter, amount)
-		}
-		k.spent[key][counter] = n
-		return nil
 	}))
 	b.Queue(`SELECT DISTINCT ON (origin) origin, size, root FROM signer.checkpoint WHERE origin = ANY($1) ORDER BY origin, size DESC`, origins).Query(each(func(rows pgx.Rows) error {
 		var origin string
@@ -212,7 +201,7 @@ func each(scan func(pgx.Rows) error) func(pgx.Rows) error {
 }
 
 // admit decides on one request.
-func (s *Service) admit(ctx context.Context, tx *audit.Tx, k *known, e *entry, w *writes) (admitted, error) {
+func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	n := e.name()
 	in, journalled := k.intents[n]
 	if journalled {
@@ -227,42 +216,31 @@ func (s *Service) admit(ctx context.Context, tx *audit.Tx, k *known, e *entry, w
 	if e.unreadable != nil {
 		return admitted{}, e.unreadable
 	}
-	facts := policy.Facts{Caller: e.caller, Now: k.now, Spent: k.spent[n.key]}
-	if e.meaning.Transaction == nil {
-		facts.Spent = nil
+	facts := policy.Facts{Caller: e.caller, Now: k.now}
+	if e.meaning.Transaction != nil {
+		facts.Spent, facts.Holder = k.usage(e)
 	}
 	if c := e.meaning.Checkpoint; c != nil {
 		facts.Last = k.last[c.Origin]
-	}
-	if journalled && e.meaning.Transaction != nil {
-		var err error
-		if facts.Spent, err = spentBefore(ctx, tx, n, in); err != nil {
-			return admitted{}, err
-		}
 	}
 	approval, err := s.cfg.Policy.Decide(e.request, e.meaning, facts)
 	if err != nil {
 		return admitted{}, err
 	}
-	if !journalled { // else it was written down before a crash, with everything that belongs to it
+	if !journalled { // else it was written down before a crash
+		k.journal(e, w)
+	}
+	if e.meaning.Transaction != nil {
 		k.reserve(e, approval, w)
 	}
 	return admitted{approval: approval}, nil
 }
 
-// reserve writes a request down with what its approval uses up.
-func (k *known) reserve(e *entry, a *policy.Approval, w *writes) {
+// journal writes a request down.
+func (k *known) journal(e *entry, w *writes) {
 	n, r := e.name(), e.request
-	k.intents[n] = intent{kind: r.Kind.String(), body: r.Body, day: k.now}
+	k.intents[n] = intent{kind: r.Kind.String(), body: r.Body}
 	w.requests = append(w.requests, e)
-	for _, use := range a.Reservations() {
-		w.reservations = append(w.reservations, reservation{n, use})
-		if before := k.spent[n.key][use.Counter]; before != nil {
-			k.spent[n.key][use.Counter] = new(big.Int).Add(before, use.Amount)
-		} else {
-			k.spent[n.key][use.Counter] = use.Amount
-		}
-	}
 	if c := e.meaning.Checkpoint; c != nil && c.Size > k.last[c.Origin].Size {
 		k.last[c.Origin] = &policy.Last{Size: c.Size, Root: c.Root}
 		w.checkpoints = append(w.checkpoints, c)

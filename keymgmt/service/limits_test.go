@@ -2,11 +2,14 @@ package service_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/service"
@@ -38,7 +41,7 @@ func TestLimitsHoldUnderConcurrentCalls(t *testing.T) {
 		switch {
 		case err == nil:
 			allowed++
-		case !errors.Is(err, keymgmt.ErrDenied) || !strings.Contains(err.Error(), "per_day"):
+		case !errors.Is(err, keymgmt.ErrDenied) || !strings.Contains(err.Error(), "limit.window"):
 			t.Errorf("call %d: %v", n, err)
 		}
 	}
@@ -48,16 +51,97 @@ func TestLimitsHoldUnderConcurrentCalls(t *testing.T) {
 	if got := r.spent(r.asset.String(), r.clock.now()); got != "1000" {
 		t.Errorf("counter stands at %s", got)
 	}
-	var proved bool
-	r.query(&proved, `SELECT bool_and(c.amount = (SELECT sum(v.amount) FROM signer.reservation v JOIN signer.request q USING (key, ref)
-		WHERE q.day = c.day AND v.key = c.key AND v.counter = c.counter)) FROM signer.counter c`)
-	if !proved {
-		t.Error("a counter is not the sum of its reservations")
+	r.proved()
+	r.clock.advance(24 * time.Hour) // a window is never shorter than it says, and at most one of its parts longer
+	if _, err := services[0].For(gateway).Sign(t.Context(), r.pay("too-soon", "100", to)); !errors.Is(err, keymgmt.ErrDenied) {
+		t.Errorf("a day later to the second: %v", err)
 	}
-	r.clock.advance(24 * time.Hour)
+	r.clock.advance(15 * time.Minute)
 	if _, err := services[0].For(gateway).Sign(t.Context(), r.pay("tomorrow", "100", to)); err != nil {
 		t.Errorf("the next day: %v", err)
 	}
+}
+
+// TestOneSequenceNumberCountsOnce: of transactions with one sequence number the ledger applies one, so together they count
+// as much as the largest, from the moment of the last.
+func TestOneSequenceNumberCountsOnce(t *testing.T) {
+	r := newRig(t)
+	svc, to := r.open().For(gateway), r.account(keyDistribution)
+	shared := func(ref, amount string) keymgmt.Request {
+		r.sequence.Store(99)
+		return r.pay(ref, amount, to)
+	}
+	for n, tt := range []struct{ ref, amount, counts string }{{"a", "60", "60"}, {"b", "40", "60"}, {"c", "100", "100"}, {"d", "1", "100"}} {
+		if _, err := svc.Sign(t.Context(), shared(tt.ref, tt.amount)); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.spent(r.asset.String(), r.clock.now()); got != tt.counts {
+			t.Errorf("after %d transactions with one number %s count, want %s", n+1, got, tt.counts)
+		}
+		r.clock.advance(10 * time.Hour)
+	}
+	// The last of them is ten hours old, the first forty: what any of them may still move counts all the same.
+	if got := r.spent(r.asset.String(), r.clock.now()); got != "100" {
+		t.Errorf("%s count in the end", got)
+	}
+	r.sequence.Store(1000)
+	for n := range 10 {
+		_, err := svc.Sign(t.Context(), r.pay(fmt.Sprint("own/", n), "100", to))
+		if n < 9 && err != nil || n == 9 && !errors.Is(err, keymgmt.ErrDenied) {
+			t.Errorf("payment %d with a number of its own: %v", n, err)
+		}
+	}
+	r.proved()
+	// Whoever has no room for one more may still replace what counts already.
+	if _, err := svc.Sign(t.Context(), shared("e", "100")); err != nil {
+		t.Errorf("a replacement: %v", err)
+	}
+}
+
+// TestLimitsHoldInEveryWindow: whatever is asked, whenever, through whichever process, what was signed in any stretch of
+// time of a window's length is within its maximum.
+func TestLimitsHoldInEveryWindow(t *testing.T) {
+	checks := flag.Lookup("rapid.checks").Value
+	before := checks.String()
+	t.Cleanup(func() { _ = checks.Set(before) })
+	if before == "100" { // the default; each check has a database of its own
+		_ = checks.Set("20")
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		r := newRig(t)
+		to, window := r.account(keyDistribution), 24*time.Hour
+		services := []*service.Service{r.open(), r.open()}
+		type paid struct {
+			at     time.Time
+			amount int64
+		}
+		largest := map[int64]paid{} // sequence number -> the largest amount, at the last moment
+		for n := range rapid.IntRange(5, 25).Draw(rt, "requests") {
+			r.clock.advance(time.Duration(rapid.Int64Range(0, int64(8*time.Hour)).Draw(rt, "pause")))
+			sequence := rapid.Int64Range(1, 12).Draw(rt, "sequence")
+			amount := rapid.Int64Range(50, 100).Draw(rt, "amount")
+			r.sequence.Store(sequence - 1)
+			request := r.pay(fmt.Sprint("tx/", n), fmt.Sprint(amount), to)
+			_, err := services[rapid.IntRange(0, 1).Draw(rt, "process")].For(gateway).Sign(t.Context(), request)
+			if err != nil {
+				if !errors.Is(err, keymgmt.ErrDenied) {
+					rt.Fatal(err)
+				}
+				continue
+			}
+			largest[sequence] = paid{r.clock.now(), max(amount, largest[sequence].amount)}
+			total := int64(0)
+			for _, p := range largest {
+				if r.clock.now().Sub(p.at) < window {
+					total += p.amount
+				}
+			}
+			if total > 1000 {
+				rt.Fatalf("%d were signed within a day", total)
+			}
+		}
+		r.proved()
+	})
 }
 
 func TestDeniedForTheDayMayBeAskedTomorrow(t *testing.T) {
@@ -71,7 +155,7 @@ func TestDeniedForTheDayMayBeAskedTomorrow(t *testing.T) {
 	if _, err := svc.Sign(t.Context(), r.pay("late", "1", to)); !errors.Is(err, keymgmt.ErrDenied) {
 		t.Fatal(err)
 	}
-	r.clock.advance(24 * time.Hour)
+	r.clock.advance(25 * time.Hour)
 	if _, err := svc.Sign(t.Context(), r.pay("late", "2", to)); err != nil { // rebuilt with new time bounds: another body
 		t.Fatal(err)
 	}

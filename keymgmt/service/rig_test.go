@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/big"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,15 +111,16 @@ func (f *faulty) set(before, after func() error) {
 
 // rig is a signer over a private database.
 type rig struct {
-	t       testing.TB
-	clock   *clock
-	soft    *softkey.Keyring
-	keyring *faulty
-	db      *audit.DB
-	owner   string // connection string of the database's owner
-	setup   policy.Setup
-	asset   protocol.Asset
-	officer ed25519.PrivateKey
+	sequence atomic.Int64 // of the last transaction
+	t        testing.TB
+	clock    *clock
+	soft     *softkey.Keyring
+	keyring  *faulty
+	db       *audit.DB
+	owner    string // connection string of the database's owner
+	setup    policy.Setup
+	asset    protocol.Asset
+	officer  ed25519.PrivateKey
 }
 
 func newRig(t testing.TB) *rig {
@@ -223,7 +225,7 @@ func (r *rig) pay(ref, amount string, to protocol.AccountID) keymgmt.Request {
 
 func (r *rig) transaction(key keymgmt.KeyID, ref string, ops ...txbuild.Operation) keymgmt.Request {
 	r.t.Helper()
-	u, err := txbuild.Build(txbuild.Params{Passphrase: passphrase, Source: r.account(key), Sequence: 7, FeePerOp: 100,
+	u, err := txbuild.Build(txbuild.Params{Passphrase: passphrase, Source: r.account(key), Sequence: r.sequence.Add(1), FeePerOp: 100,
 		NotAfter: r.clock.now().Add(5 * time.Minute), Operations: ops})
 	if err != nil {
 		r.t.Fatal(err)
@@ -283,15 +285,27 @@ func (r *rig) bind(f func(*rig) error) func() error {
 	return func() error { return f(r) }
 }
 
-// spent is a counter of the issuing key, in whole units of the asset.
-func (r *rig) spent(counter string, day time.Time) string {
+// spent is what counts of an asset for the issuing key at a moment, in whole units.
+func (r *rig) spent(asset string, at time.Time) string {
 	r.t.Helper()
+	c := policy.Counter{Name: asset, Window: 24 * time.Hour}
 	var s string
-	r.query(&s, `SELECT coalesce(sum(amount), 0)::text FROM signer.counter WHERE key = $1 AND counter = $2 AND day = $3`,
-		keyIssuing.String(), counter, day)
+	r.query(&s, `SELECT coalesce(sum(amount - released), 0)::text FROM signer.usage WHERE key = $1 AND name = $2 AND seconds = $3 AND slot BETWEEN $4 AND $5`,
+		keyIssuing.String(), c.Name, int64(c.Window/time.Second), c.First(at), c.Slot(at))
 	n, ok := new(big.Int).SetString(s, 10)
 	if !ok {
 		r.t.Fatalf("counter is %q", s)
 	}
 	return n.Div(n, big.NewInt(protocol.One)).String()
+}
+
+// proved checks that every sum is what its reservations make.
+func (r *rig) proved() {
+	r.t.Helper()
+	var wrong int
+	r.query(&wrong, `SELECT count(*) FROM signer.usage u WHERE ROW(amount, released) IS DISTINCT FROM (SELECT ROW(coalesce(sum(v.amount) FILTER (WHERE v.by = ''), 0),
+		coalesce(-sum(v.amount) FILTER (WHERE v.by <> ''), 0)) FROM signer.reservation v WHERE (v.key, v.name, v.seconds, v.slot) = (u.key, u.name, u.seconds, u.slot))`)
+	if wrong > 0 {
+		r.t.Errorf("%d counters are not the sums of their reservations", wrong)
+	}
 }

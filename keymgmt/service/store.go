@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/big"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -49,7 +47,7 @@ func adopt(ctx context.Context, db *audit.DB, p *policy.Policy) error {
 }
 
 // findRequests returns what the journal has of some requests.
-const findRequests = `SELECT r.key, r.ref, r.kind, r.body, r.day, s.public, s.signature FROM unnest($1::text[], $2::text[]) AS q (key, ref)
+const findRequests = `SELECT r.key, r.ref, r.kind, r.body, s.public, s.signature FROM unnest($1::text[], $2::text[]) AS q (key, ref)
 	JOIN signer.request r USING (key, ref) LEFT JOIN signer.signature s USING (key, ref)`
 
 // name is what a request is known by: its key and its ref.
@@ -59,14 +57,13 @@ type name struct{ key, ref string }
 type intent struct {
 	kind   string
 	body   []byte
-	day    time.Time          // whose counters its reservations are in
 	stored *keymgmt.Signature // its answer, nil when it has none yet
 }
 
 func scanIntent(rows pgx.Rows) (n name, in intent, err error) {
 	var public *string
 	var sig keymgmt.Signature
-	if err := rows.Scan(&n.key, &n.ref, &in.kind, &in.body, &in.day, &public, &sig.Bytes); err != nil {
+	if err := rows.Scan(&n.key, &n.ref, &in.kind, &in.body, &public, &sig.Bytes); err != nil {
 		return n, in, err
 	}
 	if public != nil {
@@ -84,47 +81,4 @@ func (in intent) same(r keymgmt.Request) error {
 		return fmt.Errorf("%w: %s of key %s", keymgmt.ErrRefUsed, r.Ref, r.Key)
 	}
 	return nil
-}
-
-// spentBefore returns what the counters stood at before a request that is in the journal reserved its part: that is not held
-// against it.
-func spentBefore(ctx context.Context, tx *audit.Tx, n name, in intent) (map[string]*big.Int, error) {
-	const counters = `SELECT counter, amount::text FROM signer.counter WHERE key = $1 AND day = $2`
-	spent, err := readAmounts(ctx, tx, counters, n.key, in.day)
-	if err != nil {
-		return nil, err
-	}
-	const own = `SELECT counter, amount::text FROM signer.reservation WHERE key = $1 AND ref = $2`
-	reserved, err := readAmounts(ctx, tx, own, n.key, n.ref)
-	if err != nil {
-		return nil, err
-	}
-	for counter, amount := range reserved {
-		if spent[counter] == nil || spent[counter].Cmp(amount) < 0 {
-			return nil, fmt.Errorf("service: counter %s of %s does not hold what %s reserved", counter, n.key, n.ref)
-		}
-		spent[counter].Sub(spent[counter], amount)
-	}
-	return spent, nil
-}
-
-func readAmounts(ctx context.Context, tx *audit.Tx, query string, args ...any) (map[string]*big.Int, error) {
-	rows, err := tx.Query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	amounts := map[string]*big.Int{}
-	for rows.Next() {
-		var counter, amount string
-		if err := rows.Scan(&counter, &amount); err != nil {
-			return nil, err
-		}
-		n, ok := new(big.Int).SetString(amount, 10)
-		if !ok {
-			return nil, fmt.Errorf("service: counter %s is %q", counter, amount)
-		}
-		amounts[counter] = n
-	}
-	return amounts, rows.Err()
 }

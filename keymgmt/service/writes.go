@@ -7,21 +7,16 @@ import (
 
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt/payload"
-	"github.com/diamante/gateway/keymgmt/policy"
 )
 
 // writes are the rows that a group adds.
 type writes struct {
 	requests     []*entry
+	sequences    []*entry
 	reservations []reservation
 	checkpoints  []*payload.Checkpoint
 	signatures   []*entry
 	records      []audit.By
-}
-
-type reservation struct {
-	name
-	policy.Reservation
 }
 
 func (w *writes) record(e *entry, action string, data map[string]any) {
@@ -31,12 +26,12 @@ func (w *writes) record(e *entry, action string, data map[string]any) {
 // flush adds the rows in one round trip, and the records of them in another. Rows that another process has added since the
 // transaction began make the database refuse the whole, which is then decided again.
 func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
-	if len(w.records) == 0 {
+	if len(w.records)+len(w.reservations) == 0 {
 		return audit.ErrUnchanged
 	}
 	var b pgx.Batch
 	w.queueRequests(&b, k)
-	w.queueReservations(&b, k)
+	w.queueReservations(&b)
 	if len(w.checkpoints) > 0 {
 		var origins []string
 		var sizes []int64
@@ -74,29 +69,7 @@ func (w *writes) queueRequests(b *pgx.Batch, k *known) {
 		keys, refs, kinds = append(keys, n.key), append(refs, n.ref), append(kinds, e.request.Kind.String())
 		callers, bodies = append(callers, e.caller), append(bodies, e.request.Body)
 	}
-	b.Queue(`INSERT INTO signer.request (key, ref, kind, body, caller, policy, day)
-		SELECT key, ref, kind, body, caller, $6, $7 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[]) AS u (key, ref, kind, body, caller)
-		ON CONFLICT (key, ref) DO NOTHING`, keys, refs, kinds, bodies, callers, int64(k.newest), k.now)
-}
-
-// queueReservations adds what was reserved, and sets the counters to what they stand at with it.
-func (w *writes) queueReservations(b *pgx.Batch, k *known) {
-	if len(w.reservations) == 0 {
-		return
-	}
-	var keys, refs, counters, amounts []string
-	touched := map[name]bool{} // here the ref is a counter
-	for _, r := range w.reservations {
-		keys, refs, counters, amounts = append(keys, r.key), append(refs, r.ref), append(counters, r.Counter), append(amounts, r.Amount.String())
-		touched[name{r.key, r.Counter}] = true
-	}
-	b.Queue(`INSERT INTO signer.reservation (key, ref, counter, amount)
-		SELECT key, ref, counter, amount::numeric FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u (key, ref, counter, amount)`, keys, refs, counters, amounts)
-	var owners, names, sums []string
-	for c := range touched {
-		owners, names, sums = append(owners, c.key), append(names, c.ref), append(sums, k.spent[c.key][c.ref].String())
-	}
-	b.Queue(`INSERT INTO signer.counter (key, day, counter, amount)
-		SELECT key, $4, counter, amount::numeric FROM unnest($1::text[], $2::text[], $3::text[]) AS u (key, counter, amount)
-		ON CONFLICT (key, day, counter) DO UPDATE SET amount = excluded.amount`, owners, names, sums, k.now)
+	b.Queue(`INSERT INTO signer.request (key, ref, kind, body, caller, policy)
+		SELECT key, ref, kind, body, caller, $6 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[]) AS u (key, ref, kind, body, caller)
+		ON CONFLICT (key, ref) DO NOTHING`, keys, refs, kinds, bodies, callers, int64(k.newest))
 }
