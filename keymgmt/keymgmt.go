@@ -100,6 +100,11 @@ type Request struct {
 	// blanks. Asking again with the same Ref and Body gives the same answer, so a lost answer costs nothing; another
 	// Body under a used Ref is refused.
 	Ref string
+	// Initiator is the person on whose word the caller asks, "" when there is none. He cannot approve it.
+	Initiator string
+	// Consents are people's approvals, where the policy needs them. They are no part of what Ref names: a request may be
+	// asked again with more of them.
+	Consents []Consent
 }
 
 // Validate checks the shape of the request, not its meaning.
@@ -121,7 +126,7 @@ func (r Request) Validate() error {
 			return fmt.Errorf("%w: ref %q has a character that is not printable ASCII", ErrMalformed, r.Ref)
 		}
 	}
-	return nil
+	return r.ValidPeople()
 }
 
 // Signature is the answer: what was signed with which public key. Bytes holds one signature after the other, one for
@@ -150,6 +155,9 @@ var (
 	ErrUnknownKey = errors.New("keymgmt: unknown key")
 	// ErrDenied: the policy does not allow it. Final for this request; the message names the rule.
 	ErrDenied = errors.New("keymgmt: denied by policy")
+	// ErrApprovalNeeded: the policy allows it once the people whom the message names have approved it. Ask again with the
+	// same Ref and Body, and their Consents.
+	ErrApprovalNeeded = errors.New("keymgmt: approval needed")
 	// ErrRefUsed: the Ref was used with another Body. Final, and a fault of the caller.
 	ErrRefUsed = errors.New("keymgmt: ref already used for another body")
 	// ErrUnavailable: the key's home, the journal or the connection is down. Try again with the same Ref.

@@ -41,6 +41,7 @@ type File struct {
 	Network protocol.Passphrase `toml:"network"` // of every transaction and challenge
 	// DenyDestinations never get anything from any key, whatever else is allowed. Optional.
 	DenyDestinations []protocol.AccountID `toml:"deny_destinations"`
+	Officers         []Officer            `toml:"officer,omitempty"` // who may approve. Optional
 	Keys             []Key                `toml:"key"`
 }
 
@@ -198,6 +199,9 @@ func (f *File) validate() error {
 		if err := k.validate(); err != nil {
 			return bad("key %s: %v", k.ID, err)
 		}
+	}
+	if err := f.validateOfficers(); err != nil {
+		return bad("%v", err)
 	}
 	return nil
 }

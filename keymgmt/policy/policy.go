@@ -43,6 +43,8 @@ type Facts struct {
 	Spent map[Counter]*big.Int
 	// Holder is who has the transaction's sequence number: another transaction, or this one asked for before. Nil: nobody.
 	Holder *Holder
+	// Used holds the nonces of the request's approvals that were used before, for another request.
+	Used map[string]bool
 	// Last is the newest checkpoint that was signed for the origin in question. Nil denies every checkpoint; a log
 	// that never had one is at size 0.
 	Last *Last
@@ -54,19 +56,27 @@ type Last struct {
 	Root [sha256.Size]byte
 }
 
-// Denial is why something may not be signed. It wraps keymgmt.ErrDenied.
+// Denial is why something may not be signed. It wraps keymgmt.ErrDenied, or keymgmt.ErrApprovalNeeded when only people's
+// approval is missing.
 type Denial struct {
 	Rule   string // as in the file: "transaction.max_fee"
 	Reason string
+
+	needsApproval bool
 }
 
 // Error names the rule.
 func (d *Denial) Error() string {
-	return fmt.Sprintf("%v: rule %s: %s", keymgmt.ErrDenied, d.Rule, d.Reason)
+	return fmt.Sprintf("%v: rule %s: %s", d.Unwrap(), d.Rule, d.Reason)
 }
 
-// Unwrap returns keymgmt.ErrDenied.
-func (d *Denial) Unwrap() error { return keymgmt.ErrDenied }
+// Unwrap returns which of the contract's errors it is.
+func (d *Denial) Unwrap() error {
+	if d.needsApproval {
+		return keymgmt.ErrApprovalNeeded
+	}
+	return keymgmt.ErrDenied
+}
 
 func deny(rule, format string, args ...any) error {
 	return &Denial{Rule: rule, Reason: fmt.Sprintf(format, args...)}
@@ -116,11 +126,14 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	case facts.Now.IsZero():
 		return nil, deny("facts", "the time is not known")
 	}
+	given, err := p.consents(r, m, facts)
+	if err != nil {
+		return nil, err
+	}
 	var reserve []Reservation
-	var err error
 	switch {
 	case m.Transaction != nil && rule.Transaction != nil:
-		reserve, err = p.transaction(rule, m.Transaction, facts)
+		reserve, err = p.transaction(rule, m.Transaction, given, facts)
 	case m.Challenge != nil && rule.Challenge != nil:
 		err = p.challenge(rule, m.Challenge, facts)
 	case m.Checkpoint != nil && rule.Checkpoint != nil:

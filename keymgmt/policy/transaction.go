@@ -28,6 +28,8 @@ type TransactionRule struct {
 	MaxOperations int      `toml:"max_operations"`
 	// Limits bound what leaves by create_account, payment and clawback, per asset. An asset without a limit can't leave.
 	Limits []Limit `toml:"limit"`
+	// Approvals say what needs people's approval besides. Optional.
+	Approvals []ApprovalRule `toml:"approval,omitempty"`
 
 	CreateAccount     *CreateAccountRule     `toml:"create_account,omitempty"`
 	Payments          []PaymentRule          `toml:"payment,omitempty"` // any one of them allows
@@ -96,7 +98,7 @@ type ClawbackRule struct {
 //
 // A transaction that has expired is no reason to deny: it can't do anything, and a worker that comes back after a crash
 // is better told so by the ledger, whose clock counts, than by the signer's.
-func (p *Policy) transaction(k *Key, t *payload.Transaction, facts Facts) ([]Reservation, error) {
+func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, facts Facts) ([]Reservation, error) {
 	rule := k.Transaction
 	switch {
 	case facts.Spent == nil:
@@ -129,7 +131,11 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, facts Facts) ([]Res
 		}
 		out[effect.asset].Add(out[effect.asset], effect.amount)
 	}
-	return rule.reserve(t.Fee, out, facts)
+	reserve, err := rule.reserve(t.Fee, out, facts)
+	if err != nil {
+		return nil, err
+	}
+	return reserve, rule.approved(out, given) // last: people are asked only for what the rules allow
 }
 
 // reserve checks the sums against the limits.

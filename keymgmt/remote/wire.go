@@ -28,17 +28,19 @@ const (
 
 // Bounds of what is read. A body grows by a third in base64; the rest of a request is short.
 const (
-	maxRequest  = keymgmt.MaxBody*4/3 + 4<<10
+	maxRequest  = keymgmt.MaxBody*4/3 + 12<<10
 	maxResponse = 16 << 10
 	maxMessage  = 1 << 10 // bytes of an error's text
 )
 
 // signRequest is keymgmt.Request on the wire.
 type signRequest struct {
-	Key  keymgmt.KeyID `json:"key"`
-	Kind keymgmt.Kind  `json:"kind"`
-	Body []byte        `json:"body"` // base64
-	Ref  string        `json:"ref"`
+	Key       keymgmt.KeyID     `json:"key"`
+	Kind      keymgmt.Kind      `json:"kind"`
+	Body      []byte            `json:"body"` // base64
+	Ref       string            `json:"ref"`
+	Initiator string            `json:"initiator,omitempty"`
+	Consents  []keymgmt.Consent `json:"consents,omitempty"`
 }
 
 // signResponse holds a signature or an error, never both.
@@ -70,6 +72,7 @@ var codes = []struct {
 	{"malformed", http.StatusBadRequest, keymgmt.ErrMalformed},
 	{"unknown_key", http.StatusNotFound, keymgmt.ErrUnknownKey},
 	{"denied", http.StatusForbidden, keymgmt.ErrDenied},
+	{"approval_needed", http.StatusForbidden, keymgmt.ErrApprovalNeeded},
 	{"ref_used", http.StatusConflict, keymgmt.ErrRefUsed},
 }
 

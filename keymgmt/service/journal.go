@@ -147,17 +147,21 @@ type known struct {
 	intents map[name]intent
 	spent   map[string]map[policy.Counter]*big.Int // key -> counter -> what counts now
 	holders map[numbered]*holder
+	used    map[string]name         // nonce of an approval -> the request it was used for
 	last    map[string]*policy.Last // origin -> newest checkpoint
 }
 
 // load reads what the decisions on a group depend on, in one round trip.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
-	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, last: map[string]*policy.Last{}}
-	var keys, refs, origins []string
+	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, used: map[string]name{}, last: map[string]*policy.Last{}}
+	var keys, refs, nonces, origins []string
 	var b pgx.Batch
 	for _, e := range group {
 		n := e.name()
 		keys, refs = append(keys, n.key), append(refs, n.ref)
+		for _, c := range e.request.Consents {
+			nonces = append(nonces, c.Nonce)
+		}
 		if e.meaning.Transaction != nil && e.made == nil {
 			k.queueUsage(&b, s.cfg.Policy, e)
 		}
@@ -174,6 +178,13 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 	b.Queue(findRequests, keys, refs).Query(each(func(rows pgx.Rows) error {
 		n, in, err := scanIntent(rows)
 		k.intents[n] = in
+		return err
+	}))
+	b.Queue(`SELECT nonce, key, ref FROM signer.consent WHERE nonce = ANY($1)`, nonces).Query(each(func(rows pgx.Rows) error {
+		var nonce string
+		var n name
+		err := rows.Scan(&nonce, &n.key, &n.ref)
+		k.used[nonce] = n
 		return err
 	}))
 	b.Queue(`SELECT DISTINCT ON (origin) origin, size, root FROM signer.checkpoint WHERE origin = ANY($1) ORDER BY origin, size DESC`, origins).Query(each(func(rows pgx.Rows) error {
@@ -216,7 +227,12 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	if e.unreadable != nil {
 		return admitted{}, e.unreadable
 	}
-	facts := policy.Facts{Caller: e.caller, Now: k.now}
+	facts := policy.Facts{Caller: e.caller, Now: k.now, Used: map[string]bool{}}
+	for _, c := range e.request.Consents {
+		if by, used := k.used[c.Nonce]; used && by != n {
+			facts.Used[c.Nonce] = true
+		}
+	}
 	if e.meaning.Transaction != nil {
 		facts.Spent, facts.Holder = k.usage(e)
 	}
@@ -230,10 +246,26 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	if !journalled { // else it was written down before a crash
 		k.journal(e, w)
 	}
+	k.consume(e, w)
 	if e.meaning.Transaction != nil {
 		k.reserve(e, approval, w)
 	}
 	return admitted{approval: approval}, nil
+}
+
+// consume writes down the approvals that a request has used up, with it and for ever.
+func (k *known) consume(e *entry, w *writes) {
+	var names []string
+	for _, c := range e.request.Consents {
+		if _, used := k.used[c.Nonce]; !used {
+			k.used[c.Nonce] = e.name()
+			w.consents = append(w.consents, consent{e.name(), c})
+			names = append(names, c.Officer)
+		}
+	}
+	if len(names) > 0 {
+		w.record(e, "approval.used", map[string]any{"ref": e.request.Ref, "officers": names, "initiator": e.request.Initiator})
+	}
 }
 
 // journal writes a request down.

@@ -222,7 +222,7 @@ func (s *Service) Health(ctx context.Context) map[string]error {
 
 // refused reports whether err is a final answer.
 func refused(err error) bool {
-	for _, final := range []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrRefUsed} {
+	for _, final := range []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrApprovalNeeded, keymgmt.ErrRefUsed} {
 		if errors.Is(err, final) {
 			return true
 		}

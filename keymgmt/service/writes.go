@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/payload"
 )
 
@@ -13,10 +14,17 @@ import (
 type writes struct {
 	requests     []*entry
 	sequences    []*entry
+	consents     []consent
 	reservations []reservation
 	checkpoints  []*payload.Checkpoint
 	signatures   []*entry
 	records      []audit.By
+}
+
+// consent is an approval that a request has used up.
+type consent struct {
+	name
+	keymgmt.Consent
 }
 
 func (w *writes) record(e *entry, action string, data map[string]any) {
@@ -32,6 +40,10 @@ func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
 	var b pgx.Batch
 	w.queueRequests(&b, k)
 	w.queueReservations(&b)
+	for _, c := range w.consents {
+		b.Queue(`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature) VALUES ($1, $2, $3, $4, $5, $6)`,
+			c.Nonce, c.Officer, c.key, c.ref, c.Expires, c.Signature)
+	}
 	if len(w.checkpoints) > 0 {
 		var origins []string
 		var sizes []int64
