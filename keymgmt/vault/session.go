@@ -16,7 +16,8 @@ const (
 )
 
 const (
-	// grace is the end of a token's life in which it is not used any more: a request takes its time.
+	// grace is the end of a token's life in which it is not used any more, as a request takes its time; at most a tenth
+	// of the life, so that tokens that live for seconds are renewed before it begins.
 	grace = time.Second
 	// proven is the age from which a token can be blamed for a refusal. A younger one was just given out, so another
 	// would be refused as well, and callers who ask for what they may not would make us log in without end.
@@ -48,7 +49,9 @@ func newSession(a auth, asked time.Time) (*session, error) {
 	return &session{token: a.Token, renewable: a.Renewable, began: asked, full: life, expires: asked.Add(life)}, nil
 }
 
-func (s *session) valid(at time.Time) bool { return s != nil && at.Before(s.expires.Add(-grace)) }
+func (s *session) valid(at time.Time) bool {
+	return s != nil && at.Before(s.expires.Add(-min(grace, s.full/10)))
+}
 
 // due is how long to wait before the session is renewed: until about two thirds of what is left are over.
 func (s *session) due(at time.Time) time.Duration {
