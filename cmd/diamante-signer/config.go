@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/keymgmt/pkcs11"
+	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/node/protocol"
@@ -104,6 +107,36 @@ func (h HSM) environment() error {
 		return fmt.Errorf("pkcs11.softhsm_conf: %w", err)
 	}
 	return os.Setenv(softhsm.Env, h.SoftHSMConf)
+}
+
+// childCommand is the argument that makes this program the holder of the vendor's library, for the one that started it.
+const childCommand = "pkcs11-child"
+
+// callTimeout is how long the library may take for one call before its process is held to hang.
+const callTimeout = 10 * time.Second
+
+// child is the keyring for serving: the library is in a process of its own.
+func (h HSM) child(log *slog.Logger) (*child.Ring, error) {
+	cfg := child.Config{Program: []string{"/proc/self/exe", childCommand}, Stderr: lines{log}, Keyring: h.keyring(false), CallTimeout: callTimeout}
+	if h.SoftHSMConf != "" {
+		if _, err := os.Stat(h.SoftHSMConf); err != nil {
+			return nil, fmt.Errorf("pkcs11.softhsm_conf: %w", err)
+		}
+		cfg.Env = []string{softhsm.Env + "=" + h.SoftHSMConf}
+	}
+	return child.New(cfg)
+}
+
+// lines logs what the vendor's library writes to its standard error.
+type lines struct{ log *slog.Logger }
+
+// maxLine bounds what is logged of it at once, in bytes.
+const maxLine = 500
+
+// Write implements io.Writer.
+func (l lines) Write(p []byte) (int, error) {
+	l.log.Warn("the HSM's library says", "text", string(p[:min(len(p), maxLine)]))
+	return len(p), nil
 }
 
 func (h HSM) open(retryPIN bool) (*pkcs11.Keyring, error) {

@@ -62,7 +62,7 @@ func keygen(ctx context.Context, cfg *Config, o options, stdout io.Writer) error
 				}
 				continue
 			}
-			public, err := ring.Generate(ctx, id, keymgmt.Ed25519)
+			public, err := ring.Generate(ctx, id, o.algorithm)
 			if err != nil {
 				return err
 			}

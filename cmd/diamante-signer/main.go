@@ -9,7 +9,8 @@
 //	diamante-signer try-pin -config signer.toml --yes
 //
 // Commands that change the token say what they would do, and do it only with --yes. It is the only one of our programs
-// that links C.
+// that links C, and while it serves, the vendor's library is in a child of it (the command pkcs11-child, which is for
+// nobody to type), so that its crash is not the signer's.
 package main
 
 import (
@@ -21,6 +22,7 @@ import (
 
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 )
 
 func main() { boot.Main(run) }
@@ -30,7 +32,7 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   serve         answer requests until stopped
   check-config  read everything that the configuration names, without touching the token
   init-token    make a token with two PINs: -so-pin-file FILE --yes
-  keygen        make keys inside the token: -key ID (any number of times) --yes
+  keygen        make keys inside the token: -key ID (any number of times) [-algorithm secp256k1|p256] --yes
   keys          list the token's keys and their addresses: --json
   try-pin       try the PIN once, after it was refused and corrected: --yes`
 
@@ -38,6 +40,7 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
 type options struct {
 	config    string
 	keys      []keymgmt.KeyID
+	algorithm keymgmt.Algorithm // of keys to make
 	soPINFile string
 	json, yes bool
 }
@@ -54,6 +57,9 @@ var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdo
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) == 0 {
 		return errors.New(usage)
+	}
+	if len(args) == 1 && args[0] == childCommand {
+		return child.Run()
 	}
 	command, ok := commands[args[0]]
 	if !ok {
@@ -80,6 +86,16 @@ func parse(command string, args []string) (o options, err error) {
 	switch command {
 	case "keygen":
 		f.BoolVar(&o.yes, "yes", false, "do it")
+		o.algorithm = keymgmt.Ed25519
+		f.Func("algorithm", "of the keys: ed25519, secp256k1 or p256", func(s string) error {
+			for _, a := range []keymgmt.Algorithm{keymgmt.Ed25519, keymgmt.Secp256k1, keymgmt.P256} {
+				if a.String() == s {
+					o.algorithm = a
+					return nil
+				}
+			}
+			return errors.New("ed25519, secp256k1 or p256")
+		})
 		f.Func("key", "id of a key to make", func(s string) error {
 			id, err := keymgmt.ParseKeyID(s)
 			o.keys = append(o.keys, id)

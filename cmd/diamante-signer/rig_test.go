@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,13 +22,23 @@ import (
 	"github.com/diamante/gateway/deploy/schema"
 	"github.com/diamante/gateway/deploy/schema/schematest"
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/remote"
 	"github.com/diamante/gateway/node/protocol"
 )
 
-func TestMain(m *testing.M) { schematest.Main(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == childCommand { // the signer under test has started its own program, which is this one
+		if err := child.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	schematest.Main(m)
+}
 
 const (
 	gatewayName = "gateway.diamante.internal"
@@ -264,4 +275,18 @@ func (r *rig) key(id string) keymgmt.KeyID {
 	k, err := keymgmt.ParseKeyID(id)
 	r.must(err)
 	return k
+}
+
+// within waits until what holds.
+func (r *rig) within(what string, holds func() bool) {
+	r.t.Helper()
+	deadline, tick := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			r.t.Fatalf("not within 30 s: %s", what)
+		case <-tick.C:
+		}
+	}
 }

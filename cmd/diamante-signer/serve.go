@@ -13,7 +13,6 @@ import (
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
-	"github.com/diamante/gateway/keymgmt/pkcs11"
 	"github.com/diamante/gateway/keymgmt/remote"
 	"github.com/diamante/gateway/keymgmt/service"
 )
@@ -46,31 +45,40 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 		return err
 	}
 	defer db.Close()
-	return withRing(cfg, false, func(ring *pkcs11.Keyring) error {
-		l, err := boot.Listen(cfg.Listen, tlsConfig)
-		if err != nil {
-			return err
-		}
-		log.Info("serving", "address", l.Addr().String(), "policy", rules.Version())
-		s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: ring, Log: log}}
-		mux := http.NewServeMux()
-		mux.Handle("/", remote.Handler(s, log))
-		mux.Handle("GET /metrics", metrics(ring))
+	ring, err := cfg.PKCS11.child(log)
+	if err != nil {
+		return err
+	}
+	l, err := boot.Listen(cfg.Listen, tlsConfig)
+	if err != nil {
+		return err
+	}
+	log.Info("serving", "address", l.Addr().String(), "policy", rules.Version())
+	s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: ring, Log: log}}
+	mux := http.NewServeMux()
+	mux.Handle("/", remote.Handler(s, log))
+	mux.Handle("GET /metrics", metrics(ring))
 
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		opened := make(chan error, 1)
-		go func() {
-			err := s.open(ctx, log)
-			if err != nil {
-				cancel() // what cannot be mended by waiting ends the program
-			}
-			opened <- err
-		}()
-		err = boot.Serve(ctx, boot.Server(mux, log), l)
-		cancel()
-		return errors.Join(err, <-opened)
-	})
+	// The token is let go when the last answer is out.
+	device, letGo := context.WithCancel(context.WithoutCancel(ctx))
+	defer letGo()
+	held := make(chan error, 1)
+	go func() { held <- ring.Run(device) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	opened := make(chan error, 1)
+	go func() {
+		err := s.open(ctx, log)
+		if err != nil {
+			cancel() // what cannot be mended by waiting ends the program
+		}
+		opened <- err
+	}()
+	err = boot.Serve(ctx, boot.Server(mux, log), l)
+	cancel()
+	err = errors.Join(err, <-opened)
+	letGo()
+	return errors.Join(err, <-held)
 }
 
 // signers serves the service once it is open.
