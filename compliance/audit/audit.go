@@ -19,11 +19,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -53,6 +56,17 @@ const (
 	rollbackTimeout = 5 * time.Second
 )
 
+// sessionParams make the server end the session of a program that hangs or that the network has cut off, within a minute
+// or so and not after the hours that TCP takes on its own. An open transaction keeps every younger record out of the log
+// of all replicas, and a session that nobody is behind keeps the sequencer's lock.
+var sessionParams = map[string]string{
+	"idle_in_transaction_session_timeout": "60s",
+	"tcp_keepalives_idle":                 "15",
+	"tcp_keepalives_interval":             "5",
+	"tcp_keepalives_count":                "3",
+	"tcp_user_timeout":                    "30s",
+}
+
 // Reader reads committed rows. *Tx is one, and so is DB.Reader.
 type Reader interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -74,6 +88,7 @@ func Open(ctx context.Context, url string, maxConns int32) (*DB, error) {
 			return nil, errors.New("audit: cannot read the database connection string") // the cause would quote a password
 		}
 		cfg.MaxConns = maxConns
+		maps.Copy(cfg.ConnConfig.RuntimeParams, sessionParams)
 		cfg.ConnConfig.RuntimeParams["default_transaction_read_only"] = readOnly
 		cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = isolation
 		return pgxpool.NewWithConfig(ctx, cfg)
@@ -109,16 +124,17 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Actor says who causes a change: recorded with every event.
+// Actor says who causes a change: recorded with every event, under these names.
 type Actor struct {
-	Kind   string // "staff", "partner", "customer", "worker", "operator"
-	Name   string // certificate name, account id or worker name
-	From   string // remote address, "" inside the program
-	Req    string // request id, "" when there is none
-	Behalf string // on whose behalf, "" for his own
+	Kind   string `json:"kind"`             // "staff", "partner", "customer", "worker", "operator"
+	Name   string `json:"name"`             // certificate name, account id or worker name
+	From   string `json:"from,omitempty"`   // remote address, "" inside the program
+	Req    string `json:"req,omitempty"`    // request id, "" when there is none
+	Behalf string `json:"behalf,omitempty"` // on whose behalf, "" for his own
 }
 
-// Tx is a transaction that Do began. It must not outlive the function it was given to.
+// Tx is a transaction that Do began. It must not outlive the function it was given to. There are no parts of it: it panics
+// when it is given a statement such as COMMIT or SAVEPOINT.
 type Tx struct {
 	tx      pgx.Tx
 	actor   Actor
@@ -126,23 +142,45 @@ type Tx struct {
 	ended   atomic.Bool // set when the attempt is over, whatever came of it
 }
 
+// control are the statements that begin and end transactions or parts of them.
+var control = []string{"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "PREPARE"}
+
+// onlyDoEnds panics if sql would end the transaction, or a part of it: a record that was rolled back to a savepoint
+// would still count, and so would a clearance that was decided on there.
+func onlyDoEnds(sql string) {
+	sql = strings.TrimSpace(sql)
+	end := strings.IndexFunc(sql, func(r rune) bool { return !unicode.IsLetter(r) })
+	if end < 0 {
+		end = len(sql)
+	}
+	if slices.ContainsFunc(control, func(word string) bool { return strings.EqualFold(word, sql[:end]) }) {
+		panic("audit: only Do begins and ends transactions: " + sql)
+	}
+}
+
 // Exec runs one statement.
 func (t *Tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	onlyDoEnds(sql)
 	return t.tx.Exec(ctx, sql, args...)
 }
 
 // Query runs one query. The rows must be closed before the next statement.
 func (t *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	onlyDoEnds(sql)
 	return t.tx.Query(ctx, sql, args...)
 }
 
 // QueryRow runs a query of at most one row.
 func (t *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	onlyDoEnds(sql)
 	return t.tx.QueryRow(ctx, sql, args...)
 }
 
 // SendBatch runs several statements in one round trip.
 func (t *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	for _, q := range b.QueuedQueries {
+		onlyDoEnds(q.SQL)
+	}
 	return t.tx.SendBatch(ctx, b)
 }
 
@@ -226,11 +264,13 @@ func classify(err error) error {
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		switch pg.Code[:2] {
+		switch pg.Code[:min(2, len(pg.Code))] {
 		case "08", "53", "57", "58": // connection, resources, operator intervention, system
 			return fmt.Errorf("%w: %s", ErrUnavailable, pg.Message)
 		}
-		if pg.Code == "25006" { // read-only transaction on the write pool: the server became a standby
+		switch pg.Code {
+		case "25006", // read-only transaction on the write pool: the server became a standby
+			"25P03": // see sessionParams
 			return fmt.Errorf("%w: %s", ErrUnavailable, pg.Message)
 		}
 		return err

@@ -33,10 +33,17 @@ func Canonical(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	if replacedInvalid(first.Bytes()) {
+	out, err := canonicalize(first.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	// What is no text, bytes that are not UTF-8 or half a pair of surrogates, reaches us as an escape and has just become a
+	// replacement character. One that was in the string to begin with was one before.
+	replacement := []byte(string(utf8.RuneError))
+	if bytes.Count(first.Bytes(), replacement) != bytes.Count(out, replacement) {
 		return nil, fmt.Errorf("%w: a string is not valid UTF-8", ErrNotCanonical)
 	}
-	return canonicalize(first.Bytes())
+	return out, nil
 }
 
 // CheckCanonical reports whether text is exactly the canonical encoding of the value it encodes.
@@ -53,25 +60,6 @@ func CheckCanonical(text []byte) error {
 		return fmt.Errorf("%w: it differs from its canonical encoding at byte %d", ErrNotCanonical, at)
 	}
 	return nil
-}
-
-// replacedInvalid reports whether encoding/json replaced bytes that were not UTF-8. It writes the replacement as an
-// escape then, and never otherwise: a U+FFFD that was in the string is written as it is.
-func replacedInvalid(b []byte) bool {
-	for {
-		i := bytes.Index(b, []byte(`\ufffd`))
-		if i < 0 {
-			return false
-		}
-		slashes := 0
-		for slashes < i && b[i-slashes-1] == '\\' {
-			slashes++
-		}
-		if slashes%2 == 0 { // the backslash is not itself escaped
-			return true
-		}
-		b = b[i+1:]
-	}
 }
 
 func canonicalize(text []byte) ([]byte, error) {

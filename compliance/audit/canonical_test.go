@@ -60,6 +60,7 @@ func TestNotCanonical(t *testing.T) {
 		"invalid UTF-8":    "a\xffb",
 		"in a key":         map[string]any{"\xc3": 1},
 		"half a pair":      "\xed\xa0\x80",
+		"half an escape":   json.RawMessage(`"\ud800"`),
 		"duplicate keys":   json.RawMessage(`{"a":1,"a":2}`),
 		"escaped the same": json.RawMessage(`{"a":1,"\u0061":2}`),
 		"too deep":         deep,

@@ -466,3 +466,37 @@ func (p *proxy) forward(client, upstream net.Conn) {
 		}
 	}
 }
+
+// TestOnlyDoEndsTransactions: a record that is rolled back to a savepoint would still let the rest commit.
+func TestOnlyDoEndsTransactions(t *testing.T) {
+	ctx, db := context.Background(), withCounter(t)
+	for _, sql := range []string{"COMMIT", "commit;", " rollback to savepoint x", "\n\tSavepoint x", "BEGIN", "release x", "ABORT", "END", "START TRANSACTION", "PREPARE TRANSACTION 'x'"} {
+		for name, call := range map[string]func(tx *audit.Tx){
+			"exec":  func(tx *audit.Tx) { _, _ = tx.Exec(ctx, sql) },
+			"query": func(tx *audit.Tx) { _, _ = tx.Query(ctx, sql) },
+			"row":   func(tx *audit.Tx) { tx.QueryRow(ctx, sql) },
+			"batch": func(tx *audit.Tx) {
+				var b pgx.Batch
+				b.Queue("SELECT 1")
+				b.Queue(sql)
+				tx.SendBatch(ctx, &b)
+			},
+		} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s %q is run", name, sql)
+					}
+				}()
+				_ = audit.Do(ctx, db, worker, func(ctx context.Context, tx *audit.Tx) error { call(tx); return errors.New("refused") })
+			}()
+		}
+	}
+	err := audit.Do(ctx, db, worker, func(ctx context.Context, tx *audit.Tx) error {
+		_, err := tx.Exec(ctx, `SELECT 1 AS "commit"`)
+		return err
+	})
+	if !errors.Is(err, audit.ErrNothingRecorded) {
+		t.Error(err)
+	}
+}

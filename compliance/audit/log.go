@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -224,31 +225,28 @@ func CheckpointFrom(ctx context.Context, r Reader, t time.Time) (Checkpoint, err
 	return readCheckpoint(ctx, r, `WHERE at >= $1 ORDER BY at, size LIMIT 1`, t)
 }
 
-func readCheckpoint(ctx context.Context, r Reader, which string, args ...any) (c Checkpoint, err error) {
-	var root []byte
-	err = r.QueryRow(ctx, checkpointColumns+which, args...).Scan(&c.Note, &c.Size, &root, &c.At)
+func readCheckpoint(ctx context.Context, r Reader, which string, args ...any) (Checkpoint, error) {
+	c, err := scanCheckpoint(r.QueryRow(ctx, checkpointColumns+which, args...))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Checkpoint{}, ErrNoCheckpoint
 	}
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("audit: checkpoint: %w", classify(err))
 	}
+	return c, nil
+}
+
+func scanCheckpoint(row pgx.Row) (c Checkpoint, err error) {
+	var root []byte
+	if err := row.Scan(&c.Note, &c.Size, &root, &c.At); err != nil {
+		return Checkpoint{}, err
+	}
 	if len(root) != tlog.HashSize {
 		return Checkpoint{}, fmt.Errorf("%w: checkpoint %d has a root of %d bytes", ErrCorrupt, c.Size, len(root))
 	}
 	c.At, c.Root = c.At.UTC(), tlog.Hash(root)
-	c.Origin = origin(c.Note)
+	c.Origin, _, _ = strings.Cut(c.Note, "\n")
 	return c, nil
-}
-
-// origin returns the first line of a note.
-func origin(signed string) string {
-	for i := range len(signed) {
-		if signed[i] == '\n' {
-			return signed[:i]
-		}
-	}
-	return ""
 }
 
 // waitInterval is how often WaitIndexed looks.

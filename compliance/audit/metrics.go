@@ -133,45 +133,4 @@ func (s *Sequencer) observe(ctx context.Context) {
 	s.metrics.age.Set(lag.CheckpointAge.Seconds())
 }
 
-// Report is what CheckLog found.
-type Report struct {
-	Records int64 // committed records
-	Size    int64 // records with an index
-	Signed  int64 // records that the last checkpoint covers
-}
-
-// CheckLog reads the whole log and verifies it: the indexes have no gap, every body hashes to the tree of the last
-// checkpoint, and that is signed by key. What does not hold is ErrCorrupt or ErrCheckpoint; records that are not yet in
-// the signed tree are in the report.
-func CheckLog(ctx context.Context, r Reader, key LogKey) (Report, error) {
-	var report Report
-	const counts = `SELECT (SELECT count(*) FROM audit.record), (SELECT count(*) FROM audit.leaf)`
-	if err := r.QueryRow(ctx, counts).Scan(&report.Records, &report.Size); err != nil {
-		return Report{}, fmt.Errorf("audit: check: %w", classify(err))
-	}
-	last, err := LatestCheckpoint(ctx, r)
-	if errors.Is(err, ErrNoCheckpoint) {
-		return report, nil
-	}
-	if err != nil {
-		return Report{}, err
-	}
-	signed, err := key.Open([]byte(last.Note))
-	if err != nil {
-		return Report{}, err
-	}
-	report.Signed = signed.Size
-	var tree roots
-	for e, err := range Entries(ctx, r, 0, signed.Size) {
-		if err != nil {
-			return Report{}, err
-		}
-		tree.add(e.Body)
-	}
-	if tree.root() != signed.Root {
-		return Report{}, fmt.Errorf("%w: the records do not hash to the root of checkpoint %d", ErrCorrupt, signed.Size)
-	}
-	return report, nil
-}
-
 var _ Reader = (*pgx.Conn)(nil) // the leader reads through its own session

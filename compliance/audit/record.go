@@ -1,9 +1,12 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -76,13 +79,7 @@ func encode(by By) (RecordID, time.Time, []byte, error) {
 		return "", none, nil, fmt.Errorf("audit: %w", err)
 	}
 	id, at := RecordID(hex.EncodeToString(raw[:])), time.Now().UTC().Truncate(time.Microsecond)
-	actor := map[string]any{"kind": by.Actor.Kind, "name": by.Actor.Name}
-	for k, v := range map[string]string{"from": by.Actor.From, "req": by.Actor.Req, "behalf": by.Actor.Behalf} {
-		if v != "" {
-			actor[k] = v
-		}
-	}
-	fields := map[string]any{"v": RecordVersion, "id": id, "at": at.Format(time.RFC3339Nano), "actor": actor,
+	fields := map[string]any{"v": RecordVersion, "id": id, "at": at.Format(time.RFC3339Nano), "actor": by.Actor,
 		"action": e.Action, "subject": e.Subject}
 	if len(e.Data) > 0 {
 		fields["data"] = e.Data
@@ -95,4 +92,45 @@ func encode(by By) (RecordID, time.Time, []byte, error) {
 		return "", none, nil, fmt.Errorf("audit: record %s of %d bytes is over %d", e.Action, len(body), MaxRecord)
 	}
 	return id, at, body, nil
+}
+
+// Body is what a record says.
+type Body struct {
+	Version int             `json:"v"`
+	ID      RecordID        `json:"id"`
+	At      time.Time       `json:"at"` // UTC, in whole microseconds
+	Actor   Actor           `json:"actor"`
+	Action  string          `json:"action"`
+	Subject string          `json:"subject"`
+	Data    json.RawMessage `json:"data,omitempty"` // an object; nil if there is none
+}
+
+// ErrMalformed: a text is not what Record writes.
+var ErrMalformed = errors.New("audit: malformed record")
+
+// ReadBody reads a record's text, and makes sure that it is what Record would write to say it, to the last byte: nothing
+// is in it that a reader might overlook or take for something else.
+func ReadBody(text []byte) (Body, error) {
+	var b Body
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&b); err != nil {
+		return Body{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	again, err := Canonical(b)
+	switch {
+	case err != nil:
+		return Body{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	case !bytes.Equal(again, text):
+		return Body{}, fmt.Errorf("%w: it is not in its canonical form", ErrMalformed)
+	case b.Version != RecordVersion:
+		return Body{}, fmt.Errorf("%w: version %d", ErrMalformed, b.Version)
+	case b.ID == "" || b.Action == "" || b.Subject == "" || b.Actor.Kind == "" || b.Actor.Name == "":
+		return Body{}, fmt.Errorf("%w: it has not all of id, action, subject and actor", ErrMalformed)
+	case len(b.Data) > 0 && b.Data[0] != '{':
+		return Body{}, fmt.Errorf("%w: its data is no object", ErrMalformed)
+	case b.At.Location() != time.UTC || !b.At.Equal(b.At.Truncate(time.Microsecond)):
+		return Body{}, fmt.Errorf("%w: its time is not in UTC and whole microseconds", ErrMalformed)
+	}
+	return b, nil
 }

@@ -8,25 +8,26 @@ type roots struct {
 	stack []tlog.Hash
 }
 
-// add appends a record.
-func (t *roots) add(body []byte) {
-	t.stack = append(t.stack, tlog.RecordHash(body))
+// add appends a record and returns the hashes that this adds to the stored ones, in tlog's order.
+func (t *roots) add(body []byte) (added []tlog.Hash) {
+	h := tlog.RecordHash(body)
+	added = append(added, h)
 	for n := t.size; n&1 == 1; n >>= 1 {
-		t.merge()
+		last := len(t.stack) - 1
+		h = tlog.NodeHash(t.stack[last], h)
+		t.stack, added = t.stack[:last], append(added, h)
 	}
+	t.stack = append(t.stack, h)
 	t.size++
+	return added
 }
 
-func (t *roots) merge() {
-	last := len(t.stack) - 1
-	t.stack[last-1] = tlog.NodeHash(t.stack[last-1], t.stack[last])
-	t.stack = t.stack[:last]
-}
-
-// root returns the root of the whole tree, which must not be empty. Nothing can be added afterwards.
+// root returns the root of the whole tree, which must not be empty.
 func (t *roots) root() tlog.Hash {
-	for len(t.stack) > 1 {
-		t.merge()
+	last := len(t.stack) - 1
+	h := t.stack[last]
+	for i := last - 1; i >= 0; i-- {
+		h = tlog.NodeHash(t.stack[i], h)
 	}
-	return t.stack[0]
+	return h
 }

@@ -208,9 +208,9 @@ func (s *Sequencer) owed(ctx context.Context, r Reader) (Checkpoint, error) {
 	if last.Size == 0 {
 		return next, nil
 	}
-	signed, err := s.cfg.Key.Open([]byte(last.Note))
-	if err != nil || signed.Size != last.Size || signed.Root != last.Root {
-		return Checkpoint{}, fmt.Errorf("%w: checkpoint %d is not what was signed: %v", ErrCorrupt, last.Size, err)
+	signed, err := s.cfg.Key.openStored(last)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%w: checkpoint %d is not what was signed: %w", ErrCorrupt, last.Size, err)
 	}
 	if size < signed.Size {
 		return Checkpoint{}, fmt.Errorf("%w: %d records, but %d are signed", ErrCorrupt, size, signed.Size)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,8 @@ const (
 	DefaultBatch       = 1024
 	DefaultSignTimeout = 10 * time.Second
 
-	batchTimeout = 30 * time.Second // one transaction of the sequencer
+	batchTimeout  = 30 * time.Second // one transaction of the sequencer
+	leaderSilence = 30 * time.Second // see connect
 )
 
 // leaderLock is the advisory lock that the leader's session holds, in the database of the log.
@@ -145,13 +147,9 @@ func (l *session) with(ctx context.Context, fn func(ctx context.Context, conn *p
 	return classify(fn(ctx, l.conn))
 }
 
-// lead sequences and publishes as long as it holds the lock. It returns nil when another has it.
+// lead waits for the lock, and then sequences and publishes as long as it holds it.
 func (s *Sequencer) lead(ctx context.Context) error {
-	dial, cancelDial := context.WithTimeout(ctx, batchTimeout)
-	defer cancelDial()
-	cfg := s.db.write.Config().ConnConfig.Copy()
-	cfg.RuntimeParams["default_transaction_isolation"] = "repeatable read" // see sequence
-	conn, err := pgx.ConnectConfig(dial, cfg)
+	conn, err := s.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("audit: leader: %w", classify(err))
 	}
@@ -160,16 +158,32 @@ func (s *Sequencer) lead(ctx context.Context) error {
 		defer cancel()
 		_ = conn.Close(end) // the lock goes with the session, however it ends
 	}()
-	var mine bool
-	if err := conn.QueryRow(dial, `SELECT pg_try_advisory_lock($1)`, int64(leaderLock)).Scan(&mine); err != nil {
-		return fmt.Errorf("audit: leader: %w", classify(err))
-	}
-	if !mine {
-		return nil
+	l := &session{conn: conn}
+	for mine := false; !mine; {
+		err := l.with(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(leaderLock)).Scan(&mine)
+		})
+		if err != nil {
+			return fmt.Errorf("audit: leader: %w", err)
+		}
+		if !mine && !pause(ctx, s.cfg.Interval) {
+			return ctx.Err()
+		}
 	}
 	s.leading.Store(true)
 	defer s.leading.Store(false)
-	return s.work(ctx, &session{conn: conn})
+	return s.work(ctx, l)
+}
+
+// connect opens the session that is to hold the lock. It asks something at least every MaxInterval, so the server may
+// take one that is silent for leaderSilence for dead, also where a proxy keeps its connection up.
+func (s *Sequencer) connect(ctx context.Context) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	cfg := s.db.write.Config().ConnConfig.Copy()
+	cfg.RuntimeParams["default_transaction_isolation"] = "repeatable read" // see sequence
+	cfg.RuntimeParams["idle_session_timeout"] = strconv.FormatInt(leaderSilence.Milliseconds(), 10)
+	return pgx.ConnectConfig(ctx, cfg)
 }
 
 // work runs the two halves of the leader side by side, so that a signer that is away stops no record from getting its

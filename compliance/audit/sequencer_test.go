@@ -410,3 +410,61 @@ func TestCorruption(t *testing.T) {
 		})
 	}
 }
+
+// TestFollowersKeepTheirSession: who waits to lead asks again and again on one connection, and does not make a new one of
+// it each time.
+func TestFollowersKeepTheirSession(t *testing.T) {
+	role, owner := schematest.NewWithOwner(t, schema.Gateway)
+	db, admin, s := openURL(t, role), openURL(t, owner), newSigner(t, "log")
+	leader, follower := sequencer(t, db, s, 0), sequencer(t, db, s, 0)
+	run(t, leader)
+	eventually(t, "somebody leads", leader.Leading)
+	run(t, follower)
+	asked := func() (pid int, at time.Time) {
+		const query = `SELECT pid, query_start FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_try_advisory_lock%'`
+		_ = admin.Reader().QueryRow(context.Background(), query).Scan(&pid, &at) // no row: not yet
+		return pid, at
+	}
+	var pid int
+	var at time.Time
+	eventually(t, "it asks", func() bool { pid, at = asked(); return pid != 0 })
+	eventually(t, "it asks again", func() bool {
+		again, later := asked()
+		if again != 0 && again != pid {
+			t.Fatalf("session %d became %d", pid, again)
+		}
+		return later.After(at.Add(5 * testInterval))
+	})
+	if follower.Leading() {
+		t.Error("two lead")
+	}
+}
+
+// TestNoSessionIsKeptForNobody: the server ends the sessions and transactions of programs that are gone.
+func TestNoSessionIsKeptForNobody(t *testing.T) {
+	role, owner := schematest.NewWithOwner(t, schema.Gateway)
+	db, admin, s := openURL(t, role), openURL(t, owner), newSigner(t, "log")
+	var limit string
+	const setting = `SELECT current_setting('idle_in_transaction_session_timeout')`
+	if err := db.Reader().QueryRow(context.Background(), setting).Scan(&limit); err != nil || limit != "1min" {
+		t.Errorf("a transaction may idle for %s, %v", limit, err)
+	}
+	run(t, sequencer(t, db, s, 0))
+	wait(t, db, record(t, db, 1)[0])
+	err := audit.Do(context.Background(), db, worker, func(ctx context.Context, tx *audit.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = 1`); err != nil {
+			return err
+		}
+		eventually(t, "the session ends", func() bool {
+			var n int
+			const idle = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'`
+			return admin.Reader().QueryRow(ctx, idle).Scan(&n) == nil && n == 0
+		})
+		_, err := tx.Record(ctx, event)
+		return err
+	})
+	if !errors.Is(err, audit.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	wait(t, db, record(t, db, 1)[0])
+}
