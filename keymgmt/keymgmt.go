@@ -51,17 +51,33 @@ type Kind uint8
 
 // The kinds of things that can be signed.
 const (
-	// KindTransaction: the XDR of a TransactionSignaturePayload; the SHA-256 of it is signed.
+	// KindTransaction: the XDR of a TransactionSignaturePayload, perhaps of a fee bump; the SHA-256 of it is signed.
 	KindTransaction Kind = iota + 1
 	// KindChallenge: the same encoding of a SEP-10 challenge (sequence number 0, manage data operations only).
 	KindChallenge
 	// KindCheckpoint: the text of a C2SP tlog checkpoint; the text is signed.
 	KindCheckpoint
-	// KindJWT: the signing input of a JWT, header and claims in base64url joined by a point; the input is signed.
+	// KindJWT: the signing input of a JWT, header and claims in base64url joined by a point. A header with EdDSA is for
+	// Ed25519, which signs the input; one with ES256 for P256, which signs the SHA-256 of it.
 	KindJWT
+	// KindStatement: what a validator signs of an SCP envelope, the XDR of network id, ENVELOPE_TYPE_SCP and statement;
+	// the body is signed.
+	KindStatement
+	// KindSCPValue: what a validator signs of a value that it proposes, the XDR of network id, ENVELOPE_TYPE_SCPVALUE,
+	// transaction set hash and close time; the body is signed.
+	KindSCPValue
+	// KindBitcoin, KindLitecoin, KindBitcoinCash: a PSBT as keymgmt/payload/bitcoin describes it; the digest of each
+	// input of the key's is signed, in the order of the inputs.
+	KindBitcoin
+	KindLitecoin
+	KindBitcoinCash
+	// KindEthereum: an unsigned transaction, EIP-1559 or EIP-155; its Keccak-256 is signed.
+	KindEthereum
 )
 
-var kindNames = map[Kind]string{KindTransaction: "transaction", KindChallenge: "challenge", KindCheckpoint: "checkpoint", KindJWT: "jwt"}
+var kindNames = map[Kind]string{KindTransaction: "transaction", KindChallenge: "challenge", KindCheckpoint: "checkpoint", KindJWT: "jwt",
+	KindStatement: "scp-statement", KindSCPValue: "scp-value", KindBitcoin: "bitcoin", KindLitecoin: "litecoin",
+	KindBitcoinCash: "bitcoin-cash", KindEthereum: "ethereum"}
 
 // String returns the kind's name in policies, journals and on the wire.
 func (k Kind) String() string { return kindNames[k] }

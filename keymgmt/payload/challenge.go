@@ -35,10 +35,14 @@ type Challenge struct {
 }
 
 func (m *Meaning) readChallenge(body []byte) error {
-	network, tx, err := decodeBase(body)
+	network, tagged, err := decodeBase(body)
 	if err != nil {
 		return err
 	}
+	if tagged.Tx == nil {
+		return malformed("a challenge is no fee bump")
+	}
+	tx := *tagged.Tx
 	if tx.SeqNum != 0 {
 		return malformed("sequence number %d: a challenge has 0, or else a ledger could apply it", tx.SeqNum)
 	}
@@ -49,8 +53,8 @@ func (m *Meaning) readChallenge(body []byte) error {
 	if t.Memo.Kind() != protocol.MemoNone && t.Memo.Kind() != protocol.MemoID {
 		return malformed("a challenge's memo is an id or nothing")
 	}
-	if t.MinTime.Unix() == 0 {
-		return malformed("a challenge has both time bounds")
+	if t.MinTime.Unix() == 0 || t.Conditions != nil {
+		return malformed("a challenge has both time bounds, and no other precondition")
 	}
 	c := &Challenge{Network: network, Server: t.Source, MinTime: t.MinTime, MaxTime: t.MaxTime, Memo: t.Memo}
 	for i, x := range tx.Operations {
@@ -66,7 +70,7 @@ func (m *Meaning) readChallenge(body []byte) error {
 		}
 	}
 	hash := sha256.Sum256(body)
-	m.Challenge, m.message, m.words = c, hash[:], c.words()
+	m.Challenge, m.sign, m.words = c, ed25519Only(hash[:]), c.words()
 	return nil
 }
 

@@ -37,7 +37,7 @@ func (m *Meaning) readCheckpoint(body []byte) error {
 		return malformed("checkpoint root %.80q", root)
 	}
 	c := &Checkpoint{Origin: origin, Size: n, Root: [sha256.Size]byte(hash)}
-	m.Checkpoint, m.message = c, append([]byte(nil), body...)
+	m.Checkpoint, m.sign = c, ed25519Only(body)
 	m.words = []string{fmt.Sprintf("log %q has %d records and root %s", origin, n, hex.EncodeToString(hash))}
 	return nil
 }

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/diamante/gateway/keymgmt"
 )
 
 // Bounds of a token.
@@ -17,9 +20,10 @@ const (
 	maxAudience = 8
 )
 
-// JWT is a JSON web token in figures. Its header says EdDSA and JWT, and nothing else but perhaps a key id.
+// JWT is a JSON web token in figures. Its header names an algorithm and JWT, and nothing else but perhaps a key id.
 type JWT struct {
-	KeyID        string // "" when the header names none
+	Algorithm    keymgmt.Algorithm // Ed25519 or P256; a key of another one has nothing to sign here
+	KeyID        string            // "" when the header names none
 	Issuer       string
 	Subject      string
 	Audience     []string // empty when there is none
@@ -51,7 +55,14 @@ func (m *Meaning) readJWT(body []byte) error {
 	if err := t.claims(claims); err != nil {
 		return err
 	}
-	m.JWT, m.message, m.words = t, append([]byte(nil), body...), t.words()
+	m.JWT, m.words = t, t.words()
+	switch t.Algorithm {
+	case keymgmt.Ed25519:
+		m.sign = ed25519Only(body)
+	case keymgmt.P256:
+		digest := sha256.Sum256(body)
+		m.sign = only(keymgmt.P256, digest[:])
+	}
 	return nil
 }
 
@@ -169,21 +180,26 @@ func encode(fields []field) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// jwtAlgorithms are the names in tokens (RFC 7518, RFC 8037) of what keys here sign with.
+var jwtAlgorithms = map[string]keymgmt.Algorithm{"EdDSA": keymgmt.Ed25519, "ES256": keymgmt.P256}
+
 func (t *JWT) header(fields []field) error {
-	want := map[string]string{"alg": "EdDSA", "typ": "JWT"}
+	typed := false
 	for _, f := range fields {
 		s, ok := f.value.(string)
-		if f.name == "kid" && ok && printable(s, maxClaim) {
+		switch {
+		case f.name == "alg" && ok && jwtAlgorithms[s] != 0:
+			t.Algorithm = jwtAlgorithms[s]
+		case f.name == "typ" && ok && s == "JWT":
+			typed = true
+		case f.name == "kid" && ok && printable(s, maxClaim):
 			t.KeyID = s
-			continue
-		}
-		if expected, known := want[f.name]; !known || !ok || s != expected {
+		default:
 			return malformed("header %.40q is %.40q", f.name, fmt.Sprint(f.value))
 		}
-		delete(want, f.name)
 	}
-	if len(want) > 0 {
-		return malformed("header needs alg EdDSA and typ JWT")
+	if t.Algorithm == 0 || !typed {
+		return malformed("header needs alg EdDSA or ES256, and typ JWT")
 	}
 	return nil
 }
@@ -241,5 +257,5 @@ func (t *JWT) words() []string {
 			w = append(w, fmt.Sprintf("%s %q", c.name, c.value))
 		}
 	}
-	return w
+	return append(w, "signed with "+t.Algorithm.String())
 }

@@ -9,6 +9,9 @@
 //	m.Words()      // "pays 3.0000000 USD issued by G... to G... from G..."
 //	m.Transaction  // figures for the policy
 //	m.Messages(k)  // what key k is given to sign
+//
+// Coins are read by the packages bitcoin and ethereum below this one. Statement.After says what a validator may sign
+// after what it has signed.
 package payload
 
 import (
@@ -19,20 +22,32 @@ import (
 	"unicode/utf8"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/payload/bitcoin"
+	"github.com/diamante/gateway/keymgmt/payload/ethereum"
 )
 
-// Meaning is a body that was read. Exactly one of the pointers is set, the one of its kind. Only Decode makes a
+// Meaning is a body that was read. Exactly one of the pointers is set, the one of its kind and form. Only Decode makes a
 // Meaning; the zero value means nothing and matches no body.
 type Meaning struct {
+	// KindTransaction has three: a plain transaction; one with preconditions besides its time bounds, whose Conditions
+	// are set; a fee bump around either. They are told apart here so that a policy which does not know of the latter
+	// two denies them.
 	Transaction *Transaction
-	Challenge   *Challenge
-	Checkpoint  *Checkpoint
-	JWT         *JWT
+	Conditional *Transaction
+	FeeBump     *FeeBump
 
-	kind    keymgmt.Kind
-	body    [sha256.Size]byte
-	message []byte
-	words   []string
+	Challenge  *Challenge
+	Checkpoint *Checkpoint
+	JWT        *JWT
+	Statement  *Statement
+	SCPValue   *SCPValue
+	Bitcoin    *bitcoin.Transaction // of all three chains
+	Ethereum   *ethereum.Transaction
+
+	kind  keymgmt.Kind
+	body  [sha256.Size]byte
+	sign  func(keymgmt.PublicKey) [][]byte // what Messages returns, to be copied
+	words []string
 }
 
 // Kind returns the kind that the body was read as, zero for the zero Meaning.
@@ -40,11 +55,29 @@ func (m Meaning) Kind() keymgmt.Kind { return m.kind }
 
 // Messages returns the exact bytes that a key is given to sign, each by itself: the message for Ed25519, digests of 32
 // bytes for ECDSA. None means that there is nothing here for this key, or for a key of its algorithm.
-func (m Meaning) Messages(public keymgmt.PublicKey) [][]byte {
-	if m.message == nil || public.Algorithm() != keymgmt.Ed25519 {
+func (m Meaning) Messages(public keymgmt.PublicKey) (messages [][]byte) {
+	if m.sign == nil {
 		return nil
 	}
-	return [][]byte{bytes.Clone(m.message)}
+	for _, message := range m.sign(public) {
+		messages = append(messages, bytes.Clone(message))
+	}
+	return messages
+}
+
+// only gives the one message to every key of that algorithm.
+func only(a keymgmt.Algorithm, message []byte) func(keymgmt.PublicKey) [][]byte {
+	message = bytes.Clone(message)
+	return func(public keymgmt.PublicKey) [][]byte {
+		if public.Algorithm() != a {
+			return nil
+		}
+		return [][]byte{message}
+	}
+}
+
+func ed25519Only(message []byte) func(keymgmt.PublicKey) [][]byte {
+	return only(keymgmt.Ed25519, message)
 }
 
 // Words returns the effects in words, one a line, fit to be shown and to be kept in a log: printable, with everything
@@ -65,13 +98,25 @@ func Decode(kind keymgmt.Kind, body []byte) (Meaning, error) {
 	var err error
 	switch kind {
 	case keymgmt.KindTransaction:
-		err = m.readTransaction(body)
+		err = m.readLedger(body)
 	case keymgmt.KindChallenge:
 		err = m.readChallenge(body)
 	case keymgmt.KindCheckpoint:
 		err = m.readCheckpoint(body)
 	case keymgmt.KindJWT:
 		err = m.readJWT(body)
+	case keymgmt.KindStatement:
+		err = m.readStatement(body)
+	case keymgmt.KindSCPValue:
+		err = m.readSCPValue(body)
+	case keymgmt.KindBitcoin:
+		err = m.readBitcoin(bitcoin.Bitcoin, body)
+	case keymgmt.KindLitecoin:
+		err = m.readBitcoin(bitcoin.Litecoin, body)
+	case keymgmt.KindBitcoinCash:
+		err = m.readBitcoin(bitcoin.BitcoinCash, body)
+	case keymgmt.KindEthereum:
+		err = m.readEthereum(body)
 	default:
 		err = malformed("kind %d", kind)
 	}
