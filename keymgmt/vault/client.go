@@ -85,11 +85,12 @@ type Client struct {
 
 	mu      sync.Mutex // guards what follows
 	current *session   // nil before the first login
+	blamed  *session   // whose token Vault refused
 	failed  error      // why the last login failed; nil when it did not
 	changed chan struct{}
 	running bool
 
-	wanted chan struct{} // holds one: somebody's token was refused
+	wanted chan struct{} // holds one: look at blamed
 }
 
 // New makes a client. It does not talk to Vault: Run does.
@@ -149,7 +150,7 @@ func (c *Client) send(ctx context.Context, t token, q call, handle func(answer) 
 	if err != nil {
 		return lost(ctx, err)
 	}
-	return digest(response.StatusCode, body, handle)
+	return interpret(response.StatusCode, body, handle)
 }
 
 // lost is the error when no whole answer came: the caller's if it gave up, else Vault is not well.
@@ -213,8 +214,8 @@ func (w *wipedBody) Close() error {
 	return nil
 }
 
-// digest gives the answer to handle and makes an error of a refusal.
-func digest(status int, body []byte, handle func(answer) error) error {
+// interpret gives the answer to handle and makes an error of a refusal.
+func interpret(status int, body []byte, handle func(answer) error) error {
 	success := status < http.StatusMultipleChoices
 	var a answer
 	defer func() { clear(a.Data) }()
@@ -245,7 +246,7 @@ func cut(words string) string {
 func into(data any) func(answer) error {
 	return func(a answer) error {
 		if json.Unmarshal(a.Data, data) != nil {
-			return fmt.Errorf("%w: its answer has another form", errNotWell) // see digest
+			return fmt.Errorf("%w: its answer has another form", errNotWell) // see interpret
 		}
 		return nil
 	}

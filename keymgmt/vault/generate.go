@@ -38,6 +38,11 @@ func (k *Keyring) GenerateSealing(ctx context.Context, id keymgmt.KeyID) error {
 }
 
 func (k *Keyring) make(ctx context.Context, p pin) error {
+	if p.algorithm == keymgmt.Secp256k1 { // what is wrong with the sealer must not be taken for a word on this key
+		if _, err := k.sealing(ctx, k.cfg.Sealer); err != nil {
+			return err
+		}
+	}
 	switch _, err := k.look(ctx, p); {
 	case err == nil || errors.Is(err, ErrKeyRefused):
 		return fmt.Errorf("%w: key %s", ErrExists, p.id)

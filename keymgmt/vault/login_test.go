@@ -86,6 +86,26 @@ func TestAppRole(t *testing.T) {
 	wantNoSecret(t, a.rig, wrapping, first, c.tokenNow(t))
 }
 
+// One request is refused, and there is no secret id for a fresh login: everything else goes on, beyond the token's life.
+func TestAppRoleOutlivesARefusal(t *testing.T) {
+	a := newAppRole(t)
+	a.root(t, "auth/approle/role/signer", map[string]any{"token_ttl": "3s", "token_max_ttl": "1h", "secret_id_num_uses": 1})
+	a.put(t, a.wrap(t))
+	c := run(t, a.cfg)
+	end := time.Now().Add(5 * time.Second)
+	first := c.tokenNow(t)
+	blamed := false
+	eventually(t, "the end of the token's first life", func() bool {
+		err := c.do(t.Context(), call{method: http.MethodGet, path: "sys/mounts"}, nil)
+		blamed = blamed || errors.Is(err, ErrNoSecretID)
+		must(t, c.Ping(t.Context()))
+		return time.Now().After(end)
+	})
+	if !blamed || c.tokenNow(t) != first {
+		t.Fatalf("blamed: %t", blamed)
+	}
+}
+
 // Somebody was faster, or put in something of his own.
 func TestAppRoleAlarms(t *testing.T) {
 	a := newAppRole(t)

@@ -160,6 +160,8 @@ func TestSealedKeyCannotBeSwapped(t *testing.T) {
 	zero, err := ring().Seal(t.Context(), sealer(t), make([]byte, 32), bound(one.ID, mine.Public))
 	must(t, err)
 
+	edwards, err := keymgmt.NewPublicKey(keymgmt.Ed25519, mine.Public.Bytes()[1:])
+	must(t, err)
 	with := func(change func(*sealedKey)) []byte {
 		k := mine
 		change(&k)
@@ -180,13 +182,21 @@ func TestSealedKeyCannotBeSwapped(t *testing.T) {
 		"an unknown field":       bytes.Replace(original, []byte("{"), []byte(`{"more":1,`), 1),
 		"something behind":       append(bytes.Clone(original), " {}"...),
 		"nothing that is JSON":   []byte("sealed"),
-		"an Ed25519 public key":  bytes.Replace(original, []byte(`"secp256k1:02`), []byte(`"ed25519:`), 1),
+		"an Ed25519 public key":  with(func(k *sealedKey) { k.Public = edwards }),
 		"more than a key can be": append(bytes.Clone(original), bytes.Repeat([]byte{' '}, maxSealedKey)...),
 	} {
 		must(t, os.WriteFile(path, text, 0o600))
-		if err := sign(); !errors.Is(err, ErrKeyRefused) || !errors.Is(err, keymgmt.ErrUnknownKey) {
+		err := sign()
+		if !errors.Is(err, ErrKeyRefused) || !errors.Is(err, keymgmt.ErrUnknownKey) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if strings.Contains(name, "private key") && !strings.Contains(err.Error(), "another private key") {
+			t.Errorf("%s was used: %v", name, err)
+		}
+	}
+	must(t, os.WriteFile(path, other, 0o600))
+	if _, err := ring().Public(t.Context(), one.ID); !errors.Is(err, ErrKeyRefused) {
+		t.Errorf("the public key of the other file: %v", err)
 	}
 	must(t, os.WriteFile(path, original, 0o600))
 	must(t, sign())

@@ -38,6 +38,7 @@ type session struct {
 	renewable bool
 	began     time.Time
 	full      time.Duration // how long the token lived when it was new
+	life      time.Duration // how long it lived when it was renewed last
 	expires   time.Time
 }
 
@@ -46,16 +47,18 @@ func newSession(a auth, asked time.Time) (*session, error) {
 	if a.Token == "" || life <= 0 {
 		return nil, errEndless
 	}
-	return &session{token: a.Token, renewable: a.Renewable, began: asked, full: life, expires: asked.Add(life)}, nil
+	return &session{token: a.Token, renewable: a.Renewable, began: asked, full: life, life: life,
+		expires: asked.Add(life)}, nil
 }
 
 func (s *session) valid(at time.Time) bool {
 	return s != nil && at.Before(s.expires.Add(-min(grace, s.full/10)))
 }
 
-// due is how long to wait before the session is renewed: until about two thirds of what is left are over.
+// due is how long to wait before the session is renewed: until about a third of its life is left. Not a part of what is
+// left now, which whoever is woken often would split into ever smaller parts until the end.
 func (s *session) due(at time.Time) time.Duration {
-	return max(spread(s.expires.Sub(at)*2/3), minPause)
+	return max(s.expires.Sub(at)-spread(s.life/3), minPause)
 }
 
 // spread moves a time by up to a tenth, so that a fleet that started together does not come together for ever.
@@ -84,14 +87,24 @@ func (c *Client) session(ctx context.Context, refused *session) (*session, error
 		case refused != nil && s == refused && at.Before(refused.began.Add(proven)):
 			return nil, unavailable(ErrForbidden)
 		}
-		select {
-		case c.wanted <- struct{}{}:
-		default: // somebody asked already
+		if refused != nil && s == refused {
+			c.blame(s)
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
 		}
+	}
+}
+
+// blame asks Run for a fresh login in place of s.
+func (c *Client) blame(s *session) {
+	c.mu.Lock()
+	c.blamed = s
+	c.mu.Unlock()
+	select {
+	case c.wanted <- struct{}{}:
+	default: // somebody asked already
 	}
 }
 
@@ -104,15 +117,14 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	defer c.end(ctx)
 	var pause time.Duration
-	fresh := false
 	for {
-		wait, err := c.advance(ctx, fresh)
+		wait, err := c.advance(ctx)
 		wanted := c.wanted
 		if err == nil {
 			pause = 0
 		} else {
 			pause = min(max(2*pause, minPause), maxPause)
-			wait, wanted = spread(pause), nil // callers do not shorten the pause
+			wait, wanted = min(spread(pause), c.left()), nil // callers do not shorten the pause
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -120,56 +132,75 @@ func (c *Client) Run(ctx context.Context) error {
 			timer.Stop()
 			return nil
 		case <-timer.C:
-			fresh = fresh && err != nil // a fresh login that failed is still wanted
 		case <-wanted:
 			timer.Stop()
-			fresh = true
 		}
 	}
 }
 
-// advance renews the login, or makes a fresh one, and says when to come again.
-func (c *Client) advance(ctx context.Context, fresh bool) (time.Duration, error) {
+// left is how long the login that there is needs no renewal.
+func (c *Client) left() time.Duration {
 	c.mu.Lock()
-	s := c.current
+	defer c.mu.Unlock()
+	if at := time.Now(); c.current.valid(at) {
+		return c.current.due(at)
+	}
+	return maxPause
+}
+
+// advance does what is due: renews the login, or makes a fresh one. It says when to come again.
+func (c *Client) advance(ctx context.Context) (time.Duration, error) {
+	c.mu.Lock()
+	s, blamed := c.current, c.blamed
 	c.mu.Unlock()
-	if !fresh && s.valid(time.Now()) && s.renewable {
-		// Less than half of its first life left after renewing means that its longest life comes to an end. The fresh
-		// login is made now, while the old one is still good, so that there is no gap.
-		if renewed, err := c.renew(ctx, s); err == nil && renewed.expires.Sub(time.Now()) > s.full/2 {
-			c.settle(renewed, nil)
-			return renewed.due(time.Now()), nil
-		}
+	refused := s != nil && s == blamed
+	if at := time.Now(); !refused && s.valid(at) && s.expires.Sub(at) > s.full/2 {
+		return s.due(at), nil // woken for a login that was replaced meanwhile
+	}
+	if !refused && c.renew(ctx, s) {
+		return c.settle(ctx, nil, nil)
 	}
 	asked := time.Now()
 	a, err := c.login.login(ctx, c)
+	var fresh *session
 	if err == nil {
-		s, err = newSession(a, asked)
+		fresh, err = newSession(a, asked)
 	}
-	if ctx.Err() != nil {
-		return 0, ctx.Err()
+	if err != nil && refused {
+		// One request was refused, and there is no other login to be had: the rest of what we may do goes on with this one.
+		c.renew(ctx, s)
 	}
-	if err != nil {
-		c.settle(nil, fmt.Errorf("login: %w", err))
-		return 0, err
-	}
-	c.settle(s, nil)
-	return s.due(time.Now()), nil
+	return c.settle(ctx, fresh, err)
 }
 
-func (c *Client) renew(ctx context.Context, s *session) (*session, error) {
-	asked := time.Now()
+// renew prolongs s, if half of its first life is over. Less than half of it left afterwards means that its longest life
+// comes to an end: then it reports false, so that a fresh login is made while the old one is still good, without a gap.
+func (c *Client) renew(ctx context.Context, s *session) bool {
+	at := time.Now()
+	if !s.valid(at) || !s.renewable {
+		return false
+	}
+	if s.expires.Sub(at) > s.full/2 {
+		return true
+	}
 	var got auth
 	err := c.send(ctx, s.token, call{method: http.MethodPost, path: "auth/token/renew-self", body: struct{}{}}, intoAuth(&got))
 	if err != nil {
-		return nil, err
+		return false
 	}
-	renewed, err := newSession(got, asked)
+	renewed, err := newSession(got, at)
 	if err != nil || renewed.token != s.token {
-		return nil, errors.Join(err, errNotWell)
+		return false
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// The same session to everyone who holds it, with another end; sessions do not change, so it is a new value.
 	renewed.began, renewed.full = s.began, s.full
-	return renewed, nil
+	if c.blamed == s {
+		c.blamed = renewed
+	}
+	c.current = renewed
+	return renewed.expires.Sub(at) > s.full/2
 }
 
 func intoAuth(got *auth) func(answer) error {
@@ -182,24 +213,35 @@ func intoAuth(got *auth) func(answer) error {
 	}
 }
 
-// settle stores how a try ended and tells those who wait. A failed try leaves the login that there is, while it lasts.
-func (c *Client) settle(s *session, failed error) {
+// settle stores how a try ended, tells those who wait, and says when the next one is due. A failed try leaves the login
+// that there is, while it lasts.
+func (c *Client) settle(ctx context.Context, fresh *session, err error) (time.Duration, error) {
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch was := c.failed; {
-	case failed == nil && was != nil:
+	case err == nil && was != nil:
 		c.cfg.Log.Info("logged in at Vault again")
-	case errors.Is(failed, ErrWrappingToken) && !errors.Is(was, ErrWrappingToken):
-		c.cfg.Log.Error("login at Vault failed", "error", failed)
-	case failed != nil && (was == nil || was.Error() != failed.Error()):
-		c.cfg.Log.Warn("login at Vault failed", "error", failed)
+	case errors.Is(err, ErrWrappingToken) && !errors.Is(was, ErrWrappingToken):
+		c.cfg.Log.Error("login at Vault failed", "error", err)
+	case err != nil && (was == nil || was.Error() != fmt.Sprintf("login: %v", err)):
+		c.cfg.Log.Warn("login at Vault failed", "error", err)
 	}
-	if s != nil {
-		c.current = s
+	if fresh != nil {
+		c.current = fresh
 	}
-	c.failed = failed
+	c.failed = nil
+	if err != nil {
+		c.failed = fmt.Errorf("login: %w", err)
+	}
 	close(c.changed)
 	c.changed = make(chan struct{})
+	if err != nil {
+		return 0, err
+	}
+	return c.current.due(time.Now()), nil
 }
 
 func (c *Client) begin() bool {

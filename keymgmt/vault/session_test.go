@@ -252,14 +252,19 @@ func TestKeyringConfigValidate(t *testing.T) {
 // fake is a server that answers as no Vault should, behind the same checks of its certificate.
 func fake(t *testing.T, handler http.HandlerFunc) *Client {
 	t.Helper()
+	return run(t, fakeConfig(t, handler))
+}
+
+func fakeConfig(t *testing.T, handler http.HandlerFunc) Config {
+	t.Helper()
 	server := httptest.NewTLSServer(handler)
 	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
 	jwt := filepath.Join(t.TempDir(), "jwt")
 	must(t, os.WriteFile(jwt, []byte("some.jwt.here"), 0o600))
-	return run(t, Config{Address: server.URL, CAFile: file, MaxConns: 2, Timeout: time.Second, Log: discard(),
-		Login: Login{Method: ByKubernetes, Mount: "kubernetes", Role: "signer", TokenFile: jwt}})
+	return Config{Address: server.URL, CAFile: file, MaxConns: 2, Timeout: time.Second, Log: discard(),
+		Login: Login{Method: ByKubernetes, Mount: "kubernetes", Role: "signer", TokenFile: jwt}}
 }
 
 // Whatever a broken server or a proxy in between answers, it is unavailable, and the token goes nowhere else.
@@ -303,6 +308,39 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 	if elsewhere.Load() != 0 {
 		t.Error("a redirect was followed")
+	}
+}
+
+// Callers who wait for the first login do not ask for a second one, which an AppRole could not have.
+func TestOneLoginForAll(t *testing.T) {
+	var logins atomic.Int32
+	release := make(chan struct{})
+	c, err := New(fakeConfig(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/login") {
+			logins.Add(1)
+			<-release
+			_, _ = w.Write([]byte(`{"auth":{"client_token":"hvs.token","lease_duration":3600,"renewable":true}}`))
+		}
+	}))
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	go func() { done <- c.Run(ctx) }()
+	eventually(t, "a login", func() bool { return logins.Load() == 1 })
+	go func() { done <- c.Ping(ctx) }()
+	c.mu.Lock()
+	changed := c.changed
+	c.mu.Unlock()
+	close(release)
+	<-changed
+	must(t, <-done)
+	for range 20 {
+		must(t, c.Ping(ctx))
+	}
+	cancel()
+	must(t, <-done)
+	if logins.Load() != 1 {
+		t.Fatalf("%d logins", logins.Load())
 	}
 }
 
