@@ -54,9 +54,10 @@ type Database struct {
 
 // Policy names the signed rules.
 type Policy struct {
-	File      string             `toml:"file"`      // the rules
-	Signature string             `toml:"signature"` // the officer's detached signature
-	Officer   protocol.AccountID `toml:"officer"`   // the policy officer's public key, in the notation of accounts
+	File      string               `toml:"file"`      // the rules
+	Signature string               `toml:"signature"` // the detached signatures: one line for each officer who signed
+	Officers  []protocol.AccountID `toml:"officers"`  // the board's public keys, in the notation of accounts
+	Quorum    int                  `toml:"quorum"`    // how many of them must have signed
 }
 
 // Validate checks the shape; what the paths name is read by the commands that need it, so that a token can be made
@@ -71,8 +72,8 @@ func (c *Config) Validate() error {
 	if err := c.TLS.Validate(); err != nil {
 		return err
 	}
-	if c.Policy.Officer.IsZero() {
-		return errors.New("policy.officer is required")
+	if err := c.Policy.board().Validate(); err != nil {
+		return fmt.Errorf("policy.officers and policy.quorum: %w", err)
 	}
 	if c.Database.MaxConnections < 1 || c.Database.MaxConnections > maxConnections {
 		return fmt.Errorf("database.max_connections must be 1 to %d", maxConnections)
@@ -146,7 +147,16 @@ func (h HSM) open(retryPIN bool) (*pkcs11.Keyring, error) {
 	return pkcs11.Open(h.keyring(retryPIN))
 }
 
-// load reads the policy, checks the officer's signature, and that every client whom it lets sign may connect.
+// board returns who decides what the policy is.
+func (p Policy) board() policy.Board {
+	b := policy.Board{Quorum: p.Quorum}
+	for _, o := range p.Officers {
+		b.Officers = append(b.Officers, o.Key())
+	}
+	return b
+}
+
+// load reads the policy, checks the officers' signatures, and that every client whom it lets sign may connect.
 func (c *Config) load() (*policy.Policy, error) {
 	file, err := boot.ReadFile(c.Policy.File, policy.MaxFile)
 	if err != nil {
@@ -156,7 +166,7 @@ func (c *Config) load() (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	rules, err := policy.Load(file, signature, c.Policy.Officer.Key())
+	rules, err := policy.Load(file, signature, c.Policy.board())
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +184,7 @@ func (c *Config) load() (*policy.Policy, error) {
 	return rules, nil
 }
 
-// maxSignature bounds the file with the officer's signature, in bytes.
+// maxSignature bounds the file with the officers' signatures, in bytes.
 const maxSignature = 1 << 10
 
 // checkConfig reads everything that the configuration names, and loads the library, but does not talk to the token: a

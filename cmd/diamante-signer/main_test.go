@@ -230,7 +230,7 @@ func TestServeEndsWhenAnOperatorMustAct(t *testing.T) {
 		want   string
 	}{
 		"policy names another key": {func(r *rig) {
-			r.sign(func(f *policy.File) { f.Keys[0].Public = policy.Ledger(r.cfg.Policy.Officer) })
+			r.sign(func(f *policy.File) { f.Keys[0].Public = policy.Ledger(r.cfg.Policy.Officers[0]) })
 		}, "another key"},
 		"policy names a missing key": {func(r *rig) {
 			r.sign(func(f *policy.File) { f.Keys[0].ID = r.key("network/other") })
@@ -301,7 +301,8 @@ func TestConfigValidate(t *testing.T) {
 		"no sessions":         func(c *Config) { c.PKCS11.MaxSessions = 0 },
 		"no connections":      func(c *Config) { c.Database.MaxConnections = 0 },
 		"many connections":    func(c *Config) { c.Database.MaxConnections = 101 },
-		"no officer":          func(c *Config) { c.Policy.Officer = protocol.AccountID{} },
+		"no officer":          func(c *Config) { c.Policy.Officers = nil },
+		"no quorum":           func(c *Config) { c.Policy.Quorum = 0 },
 	} {
 		c := good
 		change(&c)

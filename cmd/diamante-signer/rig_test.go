@@ -85,7 +85,7 @@ func newRig(t testing.TB) *rig {
 		PKCS11: HSM{Module: r.hsm.Module, TokenLabel: "signer test", PINFile: r.hsm.PINFile, MaxSessions: 4,
 			SoftHSMConf: r.hsm.Conf},
 		Database: Database{URLFile: r.write("database-url", []byte(schematest.New(t, schema.Signer))), MaxConnections: 8},
-		Policy:   Policy{File: r.path("policy.toml"), Signature: r.path("policy.toml.sig"), Officer: account}}
+		Policy:   Policy{File: r.path("policy.toml"), Signature: r.path("policy.toml.sig"), Officers: []protocol.AccountID{account}, Quorum: 1}}
 	r.save()
 	return r
 }

@@ -47,7 +47,7 @@ func NewApprover(t testing.TB, keys ...keymgmt.KeyID) *Approver {
 	must(t, err)
 	sig, err := policy.Sign(text, officer)
 	must(t, err)
-	p, err := policy.Load(text, sig, public)
+	p, err := policy.Load(text, sig, policy.Alone(public))
 	must(t, err)
 	return &Approver{p}
 }

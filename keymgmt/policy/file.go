@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -28,8 +29,8 @@ const signaturePrefix = "diamante signer policy\n"
 
 // The errors of Load.
 var (
-	// ErrSignature: the file is not what the policy officer signed.
-	ErrSignature = errors.New("policy: signature of the policy officer does not verify")
+	// ErrSignature: the file is not what enough of the board signed.
+	ErrSignature = errors.New("policy: not signed by the board")
 	// ErrInvalid: the file was signed but says something that has no meaning here.
 	ErrInvalid = errors.New("policy: invalid policy file")
 )
@@ -71,8 +72,67 @@ func Marshal(f File) ([]byte, error) {
 	return b, nil
 }
 
-// Sign returns the content of the detached signature file for a policy file: one line of base64. The officer's key
-// need not be in this process; any crypto.Signer with an Ed25519 key will do.
+// Board says who decides what the policy is: how many of which officers must sign a file. It is part of the signer's own
+// configuration, so that no policy can change who makes policies.
+type Board struct {
+	Officers []ed25519.PublicKey
+	Quorum   int
+}
+
+// Alone is a board of one.
+func Alone(officer ed25519.PublicKey) Board { return Board{[]ed25519.PublicKey{officer}, 1} }
+
+// MaxBoard bounds the officers of a board.
+const MaxBoard = 20
+
+// Validate checks that there are at least as many officers as must sign, and each once.
+func (b Board) Validate() error {
+	seen := map[string]bool{}
+	for _, o := range b.Officers {
+		if len(o) != ed25519.PublicKeySize || seen[string(o)] {
+			return fmt.Errorf("%w: an officer of the board has no key, or is there twice", ErrInvalid)
+		}
+		seen[string(o)] = true
+	}
+	if b.Quorum < 1 || b.Quorum > len(b.Officers) || len(b.Officers) > MaxBoard {
+		return fmt.Errorf("%w: a board of %d of whom %d must sign", ErrInvalid, len(b.Officers), b.Quorum)
+	}
+	return nil
+}
+
+// verify checks a signature file: one line for each officer who signed. Lines of nobody's are refused, since whoever put
+// them there expected them to count.
+func (b Board) verify(file, sigs []byte) error {
+	if b.Validate() != nil {
+		return ErrSignature
+	}
+	text, ended := strings.CutSuffix(string(sigs), "\n")
+	lines := strings.Split(text, "\n")
+	if !ended || len(lines) > len(b.Officers) {
+		return ErrSignature
+	}
+	signed := make([]bool, len(b.Officers))
+	message, count := append([]byte(signaturePrefix), file...), 0
+	for _, line := range lines {
+		raw, err := base64.StdEncoding.Strict().DecodeString(line)
+		if err != nil {
+			return ErrSignature
+		}
+		who := slices.IndexFunc(b.Officers, func(o ed25519.PublicKey) bool { return ed25519.Verify(o, message, raw) })
+		if who < 0 || signed[who] {
+			return ErrSignature
+		}
+		signed[who] = true
+		count++
+	}
+	if count < b.Quorum {
+		return fmt.Errorf("%w: %d of %d officers have signed", ErrSignature, count, b.Quorum)
+	}
+	return nil
+}
+
+// Sign returns one officer's line of the detached signature file for a policy file, in base64. The file holds the lines of
+// all who signed. The officer's key need not be in this process; any crypto.Signer with an Ed25519 key will do.
 func Sign(file []byte, officer crypto.Signer) ([]byte, error) {
 	if _, ok := officer.Public().(ed25519.PublicKey); !ok {
 		return nil, errors.New("policy: the officer's key is not an Ed25519 key")
@@ -84,16 +144,13 @@ func Sign(file []byte, officer crypto.Signer) ([]byte, error) {
 	return []byte(base64.StdEncoding.EncodeToString(sig) + "\n"), nil
 }
 
-// Load verifies file against its detached signature and the officer's public key, and then reads it.
-func Load(file, sig []byte, officer ed25519.PublicKey) (*Policy, error) {
+// Load verifies file against its detached signatures and the board, and then reads it.
+func Load(file, sigs []byte, board Board) (*Policy, error) {
 	if len(file) > MaxFile {
 		return nil, fmt.Errorf("%w: over %d bytes", ErrInvalid, MaxFile)
 	}
-	line, ended := strings.CutSuffix(string(sig), "\n")
-	raw, err := base64.StdEncoding.Strict().DecodeString(line)
-	if !ended || err != nil || len(officer) != ed25519.PublicKeySize ||
-		!ed25519.Verify(officer, append([]byte(signaturePrefix), file...), raw) {
-		return nil, ErrSignature
+	if err := board.verify(file, sigs); err != nil {
+		return nil, err
 	}
 	f, err := parse(file)
 	if err != nil {

@@ -5,7 +5,7 @@
 // no rule allows, an unknown field in the file is an error, and the order of the rules means nothing. There is no way
 // to make a Policy but to load a file that the policy officer signed.
 //
-//	p, err := policy.Load(file, sig, officer)
+//	p, err := policy.Load(file, sigs, board)
 //	approval, err := p.Decide(request, meaning, policy.Facts{...})
 //
 // File is the schema; Sign and Marshal are for the officer's side. Setup writes the file of an anchor with one asset.

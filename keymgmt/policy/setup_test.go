@@ -64,7 +64,7 @@ func load(t testing.TB, f policy.File) *policy.Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.Load(file, sig, public)
+	p, err := policy.Load(file, sig, policy.Alone(public))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,25 +107,25 @@ func TestLoadRefusesWhatTheOfficerDidNotSign(t *testing.T) {
 	for i := range file { // every byte of the file counts
 		bent := append([]byte(nil), file...)
 		bent[i] ^= 1
-		if _, err := policy.Load(bent, sig, officer); !errors.Is(err, policy.ErrSignature) {
+		if _, err := policy.Load(bent, sig, policy.Alone(officer)); !errors.Is(err, policy.ErrSignature) {
 			t.Fatalf("byte %d changed: %v", i, err)
 		}
 	}
 	for i := range sig {
 		bent := append([]byte(nil), sig...)
 		bent[i] ^= 1
-		if _, err := policy.Load(file, bent, officer); !errors.Is(err, policy.ErrSignature) {
+		if _, err := policy.Load(file, bent, policy.Alone(officer)); !errors.Is(err, policy.ErrSignature) {
 			t.Fatalf("byte %d of the signature changed: %v", i, err)
 		}
 	}
 	other, _, _ := ed25519.GenerateKey(rand.Reader)
 	plain := ed25519.Sign(private, file) // signed, but not as a policy
 	for name, err := range map[string]error{
-		"other officer": second(policy.Load(file, sig, other)),
-		"no officer":    second(policy.Load(file, sig, nil)),
-		"no signature":  second(policy.Load(file, nil, officer)),
-		"no newline":    second(policy.Load(file, sig[:len(sig)-1], officer)),
-		"raw signature": second(policy.Load(file, append(plain, '\n'), officer)),
+		"other officer": second(policy.Load(file, sig, policy.Alone(other))),
+		"no officer":    second(policy.Load(file, sig, policy.Board{})),
+		"no signature":  second(policy.Load(file, nil, policy.Alone(officer))),
+		"no newline":    second(policy.Load(file, sig[:len(sig)-1], policy.Alone(officer))),
+		"raw signature": second(policy.Load(file, append(plain, '\n'), policy.Alone(officer))),
 	} {
 		if !errors.Is(err, policy.ErrSignature) {
 			t.Errorf("%s: %v", name, err)
@@ -134,3 +134,60 @@ func TestLoadRefusesWhatTheOfficerDidNotSign(t *testing.T) {
 }
 
 func second(_ *policy.Policy, err error) error { return err }
+
+// TestBoard: a policy is what enough officers of the board signed, each once, and nobody else.
+func TestBoard(t *testing.T) {
+	file, err := policy.Marshal(func() policy.File {
+		f, err := newSetup(t).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}())
+	if err != nil {
+		t.Fatal(err)
+	}
+	board := policy.Board{Quorum: 2}
+	var lines [][]byte
+	for range 4 { // the last is not of the board
+		public, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := policy.Sign(file, private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		board.Officers, lines = append(board.Officers, public), append(lines, line)
+	}
+	board.Officers = board.Officers[:3]
+	join := func(who ...int) []byte {
+		var all []byte
+		for _, i := range who {
+			all = append(all, lines[i]...)
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		sigs []byte
+		good bool
+	}{
+		"two": {join(0, 2), true}, "three": {join(2, 1, 0), true}, "one": {join(1), false}, "none": {nil, false}, "one twice": {join(1, 1), false},
+		"a stranger": {join(0, 3), false}, "two and a stranger": {join(0, 1, 3), false}, "an empty line": {append(join(0, 1), '\n'), false},
+		"no end": {join(0, 1)[:len(join(0, 1))-1], false},
+	} {
+		if _, err := policy.Load(file, tt.sigs, board); (err == nil) != tt.good || err != nil && !errors.Is(err, policy.ErrSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, change := range map[string]func(b *policy.Board){
+		"no quorum": func(b *policy.Board) { b.Quorum = 0 }, "more than there are": func(b *policy.Board) { b.Quorum = 4 },
+		"an officer twice": func(b *policy.Board) { b.Officers[1] = b.Officers[0] }, "half a key": func(b *policy.Board) { b.Officers[0] = b.Officers[0][:16] },
+	} {
+		b := policy.Board{Officers: append([]ed25519.PublicKey(nil), board.Officers...), Quorum: 2}
+		change(&b)
+		if _, err := policy.Load(file, join(0, 1, 2), b); !errors.Is(err, policy.ErrSignature) || b.Validate() == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

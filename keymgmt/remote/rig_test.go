@@ -198,7 +198,7 @@ func load(t testing.TB, f policy.File) *policy.Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.Load(file, sig, public)
+	p, err := policy.Load(file, sig, policy.Alone(public))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,7 +192,7 @@ func (r *rig) policy(change func(*policy.File)) *policy.Policy {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	p, err := policy.Load(file, sig, r.officer.Public().(ed25519.PublicKey))
+	p, err := policy.Load(file, sig, policy.Alone(r.officer.Public().(ed25519.PublicKey)))
 	if err != nil {
 		r.t.Fatal(err)
 	}

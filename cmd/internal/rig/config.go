@@ -50,7 +50,7 @@ func (r *Rig) writeSignerConfig() error {
 			"softhsm_conf": r.softhsmConf()},
 		"database": table{"url_file": r.databaseURLFile(schema.Signer), "max_connections": 16},
 		"policy": table{"file": r.Path("config", "policy.toml"), "signature": r.Path("config", "policy.toml.sig"),
-			"officer": officer.String()},
+			"officers": []string{officer.String()}, "quorum": 1},
 	})
 }
 
