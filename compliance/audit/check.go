@@ -98,7 +98,7 @@ func checkpoints(ctx context.Context, r Reader, key LogKey, most int64) iter.Seq
 			}
 			for _, c := range page {
 				last = c.Size
-				if c, err = key.openStored(c); !yield(c, err) || err != nil {
+				if c, err = key.OpenStored(c); !yield(c, err) || err != nil {
 					return
 				}
 			}
@@ -106,8 +106,8 @@ func checkpoints(ctx context.Context, r Reader, key LogKey, most int64) iter.Seq
 	}
 }
 
-// openStored verifies a stored checkpoint: its note is signed, and says what the row around it says.
-func (k LogKey) openStored(c Checkpoint) (Checkpoint, error) {
+// OpenStored verifies a checkpoint as it was read from the database: its note is signed, and says what is stored with it.
+func (k LogKey) OpenStored(c Checkpoint) (Checkpoint, error) {
 	signed, err := k.Open([]byte(c.Note))
 	if err != nil {
 		return Checkpoint{}, err

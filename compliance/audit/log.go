@@ -116,6 +116,27 @@ func Span(ctx context.Context, r Reader, from, to time.Time) (first, end int64, 
 	return first, end, nil
 }
 
+// LastBefore returns the last record with an index of at most idx whose time is before t, or ErrNoRecord.
+func LastBefore(ctx context.Context, r Reader, idx int64, t time.Time) (Entry, error) {
+	return nearest(ctx, r, `WHERE l.idx <= $1 AND r.at < $2 ORDER BY l.idx DESC LIMIT 1`, idx, t)
+}
+
+// FirstFrom returns the first record with an index of at least idx whose time is t or later, or ErrNoRecord.
+func FirstFrom(ctx context.Context, r Reader, idx int64, t time.Time) (Entry, error) {
+	return nearest(ctx, r, `WHERE l.idx >= $1 AND r.at >= $2 ORDER BY l.idx LIMIT 1`, idx, t)
+}
+
+func nearest(ctx context.Context, r Reader, which string, idx int64, t time.Time) (Entry, error) {
+	e, err := scanEntry(r.QueryRow(ctx, entryQuery+which, idx, t))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Entry{}, fmt.Errorf("%w: none near %d on that side of %s", ErrNoRecord, idx, t)
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("audit: record: %w", classify(err))
+	}
+	return e, nil
+}
+
 // Hashes reads the stored hashes of the tree, in tlog's numbering, for tlog's functions: one query for each call.
 func Hashes(ctx context.Context, r Reader) tlog.HashReader {
 	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {

@@ -208,7 +208,7 @@ func (s *Sequencer) owed(ctx context.Context, r Reader) (Checkpoint, error) {
 	if last.Size == 0 {
 		return next, nil
 	}
-	signed, err := s.cfg.Key.openStored(last)
+	signed, err := s.cfg.Key.OpenStored(last)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("%w: checkpoint %d is not what was signed: %w", ErrCorrupt, last.Size, err)
 	}

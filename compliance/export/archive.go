@@ -2,6 +2,7 @@ package export
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -58,7 +59,7 @@ func scan(r io.ReaderAt, total int64) (map[string]part, error) {
 	for _, f := range files {
 		got := make([]byte, block)
 		if err := readAt(r, got, at); err != nil {
-			return nil, &Fault{File: f.name, Offset: at, Record: -1, Why: "its header is missing: " + err.Error()}
+			return nil, tooShort(err, &Fault{File: f.name, Offset: at, Record: -1, Why: "its header is missing"})
 		}
 		size, ok := sizeIn(got)
 		if i := firstDifference(got, header(f.name, size)); !ok || i >= 0 {
@@ -86,12 +87,20 @@ func scan(r io.ReaderAt, total int64) (map[string]part, error) {
 func zeros(r io.ReaderAt, at, n int64) error {
 	got := make([]byte, n)
 	if err := readAt(r, got, at); err != nil {
-		return &Fault{Offset: at, Record: -1, Why: "it ends too early: " + err.Error()}
+		return tooShort(err, &Fault{Offset: at, Record: -1, Why: "it ends too early"})
 	}
 	if i := firstDifference(got, make([]byte, n)); i >= 0 {
 		return &Fault{Offset: at + int64(i), Record: -1, Why: "a byte that should be zero is not"}
 	}
 	return nil
+}
+
+// tooShort returns f if err says that there is no more to read. Other errors are the reader's and no fault of the package.
+func tooShort(err error, f *Fault) error {
+	if errors.Is(err, io.EOF) {
+		return f
+	}
+	return fmt.Errorf("export: %w", err)
 }
 
 // readAt fills b. io.ReaderAt may say io.EOF along with the last bytes.

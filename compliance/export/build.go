@@ -79,9 +79,8 @@ func Build(ctx context.Context, d Deps, q Request, w io.Writer) (Result, error) 
 // pack is a package whose every byte is determined. What is large stays in the database, which only ever appends, and
 // is read once to be measured and once to be written.
 type pack struct {
-	reader  audit.Reader
-	hashes  tlog.HashReader
-	request Request
+	reader audit.Reader
+	hashes tlog.HashReader
 
 	older, newer         audit.Checkpoint
 	readme, manifest     []byte
@@ -97,7 +96,8 @@ type pack struct {
 //     that was committed before is in the log then, also what took long.
 //  2. Choose the interval: from the last checkpoint before the range to the first one after it, and whatever else has a
 //     time in the range. So nothing between the two states of the log is left out, and the older one is known from
-//     before.
+//     before. Then widen it until its first and last record show by themselves that it has all of the range: when a
+//     checkpoint was stored is not signed.
 //  3. Measure and hash the files.
 //  4. Record the manifest's hash, and wait until that is signed.
 func prepare(ctx context.Context, d Deps, q Request) (*pack, error) {
@@ -108,15 +108,15 @@ func prepare(ctx context.Context, d Deps, q Request) (*pack, error) {
 		d.Wait = DefaultWait
 	}
 	q.From, q.To = q.From.UTC(), q.To.UTC()
-	asked := audit.Event{Action: actionRequested, Subject: q.From.Format(time.RFC3339Nano) + "/" + q.To.Format(time.RFC3339Nano),
+	asked := audit.Event{Action: actionRequested, Subject: rangeName(q.From, q.To),
 		Data: map[string]any{"purpose": q.Purpose}}
 	requested, seen, err := recordAndWait(ctx, d, q.By, asked)
 	if err != nil {
 		return nil, err
 	}
-	p := &pack{reader: d.DB.Reader(), hashes: audit.CachedHashes(ctx, d.DB.Reader()), request: q}
+	p := &pack{reader: d.DB.Reader(), hashes: audit.CachedHashes(ctx, d.DB.Reader())}
 	m := Manifest{Version: Version, Origin: d.Key.Origin(), From: q.From, To: q.To, TimeZone: "UTC", Software: d.software(),
-		Request: Requested{ID: requested.ID, Index: requested.Index, Requester: q.By.Kind + " " + q.By.Name, Purpose: q.Purpose}}
+		Request: Requested{ID: requested.ID, Index: requested.Index, Requester: requester(q.By), Purpose: q.Purpose}}
 	if err := p.choose(ctx, d.Key, &m, seen.Size); err != nil {
 		return nil, err
 	}
@@ -129,8 +129,8 @@ func prepare(ctx context.Context, d Deps, q Request) (*pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.newer, err = d.Key.Open([]byte(newer.Note)); err != nil {
-		return nil, fmt.Errorf("%w: checkpoint %d: %w", audit.ErrCorrupt, newer.Size, err)
+	if p.newer, err = opened(d.Key, newer); err != nil {
+		return nil, err
 	}
 	p.export = entry.Body
 	p.result = Result{ID: entry.ID, Index: entry.Index, Size: newer.Size, Manifest: m}
@@ -183,6 +183,15 @@ func (d Deps) software() string {
 	return version
 }
 
+// opened verifies a checkpoint of the database.
+func opened(key audit.LogKey, c audit.Checkpoint) (audit.Checkpoint, error) {
+	signed, err := key.OpenStored(c)
+	if err != nil {
+		return audit.Checkpoint{}, fmt.Errorf("%w: checkpoint %d: %w", audit.ErrCorrupt, c.Size, err)
+	}
+	return signed, nil
+}
+
 // choose sets the interval of indexes and the older checkpoint.
 func (p *pack) choose(ctx context.Context, key audit.LogKey, m *Manifest, seen int64) error {
 	older, err := audit.CheckpointBefore(ctx, p.reader, m.From)
@@ -194,8 +203,8 @@ func (p *pack) choose(ctx context.Context, key audit.LogKey, m *Manifest, seen i
 	if err != nil {
 		return err
 	}
-	if p.older, err = key.Open([]byte(older.Note)); err != nil {
-		return fmt.Errorf("%w: checkpoint %d: %w", audit.ErrCorrupt, older.Size, err)
+	if p.older, err = opened(key, older); err != nil {
+		return err
 	}
 	end := seen
 	after, err := audit.CheckpointFrom(ctx, p.reader, m.To)
@@ -212,13 +221,52 @@ func (p *pack) choose(ctx context.Context, key audit.LogKey, m *Manifest, seen i
 	if last > 0 {
 		start, end = min(start, first), max(end, last)
 	}
-	end = max(end, start)
+	if start, end, err = p.widen(ctx, m, start, end); err != nil {
+		return err
+	}
 	if end-start > MaxRecords {
 		return fmt.Errorf("%w: %d records, at most %d", ErrTooLarge, end-start, MaxRecords)
 	}
 	m.First, m.Last, m.Records = start, end-1, end-start
 	m.Older = Point{Size: p.older.Size, Root: base64.StdEncoding.EncodeToString(p.older.Root[:])}
 	return nil
+}
+
+// widen makes the interval as wide as Manifest.bounded wants it. A malformed record bounds nothing.
+func (p *pack) widen(ctx context.Context, m *Manifest, start, end int64) (int64, int64, error) {
+	first := min(start, m.Request.Index)
+	last := max(end-1, first)
+	for first > 0 {
+		e, err := audit.LastBefore(ctx, p.reader, first, m.From)
+		if errors.Is(err, audit.ErrNoRecord) {
+			first = 0
+			break
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if line, _ := m.indexed(e.Index, e.Body); !line.Malformed {
+			first = e.Index
+			break
+		}
+		first = e.Index - 1
+	}
+	for last < m.Request.Index {
+		e, err := audit.FirstFrom(ctx, p.reader, last, m.To)
+		if errors.Is(err, audit.ErrNoRecord) || err == nil && e.Index > m.Request.Index {
+			last = m.Request.Index
+			break
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if line, _ := m.indexed(e.Index, e.Body); !line.Malformed {
+			last = e.Index
+			break
+		}
+		last = e.Index + 1
+	}
+	return max(first, 0), last + 1, nil
 }
 
 // measure reads the records for the first time, and makes the manifest.
@@ -232,13 +280,12 @@ func (p *pack) measure(ctx context.Context, m *Manifest) error {
 		if err != nil {
 			return err
 		}
-		if leaf[0] != tlog.RecordHash(e.Body) {
-			return fmt.Errorf("%w: record %d is not what was hashed", audit.ErrCorrupt, e.Index)
+		line, _ := m.indexed(e.Index, e.Body)
+		if leaf[0] != tlog.RecordHash(e.Body) || !line.Malformed && (line.ID != e.ID || !line.At.Equal(e.At)) {
+			return fmt.Errorf("%w: record %d is not what was hashed, or stored as another", audit.ErrCorrupt, e.Index)
 		}
-		if inRange(e.At, m.From, m.To) {
-			m.InRange++
-		}
-		if err := errors.Join(writeLine(events, e.Body), p.writeIndexLine(index, e)); err != nil {
+		m.count(line)
+		if err := errors.Join(writeLine(events, e.Body), writeJSON(index, line)); err != nil {
 			return err
 		}
 		if events.n > MaxEvents {
@@ -254,12 +301,6 @@ func (p *pack) measure(ctx context.Context, m *Manifest) error {
 	p.manifest = append(manifest, '\n')
 	p.events, p.index, p.eventSum = events.n, index.n, events.hex()
 	return nil
-}
-
-func (p *pack) writeIndexLine(w io.Writer, e audit.Entry) error {
-	leaf := tlog.RecordHash(e.Body)
-	return writeJSON(w, indexLine{Index: e.Index, ID: e.ID, At: e.At, InRange: inRange(e.At, p.request.From, p.request.To),
-		Leaf: base64.StdEncoding.EncodeToString(leaf[:])})
 }
 
 // writeProofs writes the consistency proof and the inclusion proofs, each verified.
@@ -345,7 +386,10 @@ func (p *pack) write(ctx context.Context, w io.Writer) error {
 		{fileReadme, int64(len(p.readme)), bytes(p.readme)},
 		{fileManifest, int64(len(p.manifest)), bytes(p.manifest)},
 		{fileEvents, p.events, p.unchanged(records(func(w io.Writer, e audit.Entry) error { return writeLine(w, e.Body) }))},
-		{fileIndex, p.index, records(p.writeIndexLine)},
+		{fileIndex, p.index, records(func(w io.Writer, e audit.Entry) error {
+			line, _ := m.indexed(e.Index, e.Body)
+			return writeJSON(w, line)
+		})},
 		{fileExport, int64(len(p.export)), bytes(p.export)},
 		{fileNewer, int64(len(p.newer.Note)), bytes([]byte(p.newer.Note))},
 		{fileOlder, int64(len(p.older.Note)), bytes([]byte(p.older.Note))},

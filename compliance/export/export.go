@@ -12,10 +12,13 @@ package export
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/diamante/gateway/compliance/audit"
 )
@@ -77,13 +80,16 @@ type Manifest struct {
 	To       time.Time `json:"to"`        // and at < to
 	TimeZone string    `json:"time_zone"` // "UTC", of every time in the package
 	First    int64     `json:"first_index"`
-	Last     int64     `json:"last_index"` // First-1 when there is no record
-	Records  int64     `json:"records"`    // Last-First+1: no gap
-	InRange  int64     `json:"in_range"`   // how many of them have a time in the range
-	Older    Point     `json:"older"`      // the older checkpoint; First is at most its size
-	Request  Requested `json:"request"`
-	Software string    `json:"software"`
-	Files    []File    `json:"files"` // those whose hash is not made sure of otherwise
+	Last     int64     `json:"last_index"`
+	Records  int64     `json:"records"`  // Last-First+1: no gap
+	InRange  int64     `json:"in_range"` // how many of them have a time in the range
+	// Malformed is how many of them are nothing that our program writes: somebody put them into the log past it. They are
+	// evidence of that, and of nothing else.
+	Malformed int64     `json:"malformed,omitempty"`
+	Older     Point     `json:"older"` // the older checkpoint; First is at most its size
+	Request   Requested `json:"request"`
+	Software  string    `json:"software"`
+	Files     []File    `json:"files"` // those whose hash is not made sure of otherwise
 }
 
 // Point is a checkpoint without its signature.
@@ -149,11 +155,48 @@ func (f *Fault) Unwrap() error { return ErrInvalid }
 
 // indexLine is a line of index.jsonl: what a record is without its contents.
 type indexLine struct {
-	Index   int64          `json:"index"`
-	ID      audit.RecordID `json:"id"`
-	At      time.Time      `json:"at"`
-	InRange bool           `json:"in_range"`
-	Leaf    string         `json:"leaf"` // base64 of SHA-256(0x00 || line of events.jsonl without its newline)
+	Index     int64          `json:"index"`
+	ID        audit.RecordID `json:"id,omitempty"`
+	At        time.Time      `json:"at,omitzero"`
+	InRange   bool           `json:"in_range"`
+	Leaf      string         `json:"leaf"`                // base64 of SHA-256(0x00 || line of events.jsonl without its newline)
+	Malformed bool           `json:"malformed,omitempty"` // see Manifest; there is no id and no time then
+}
+
+// indexed reads a record and returns its line of the index.
+func (m *Manifest) indexed(idx int64, text []byte) (indexLine, audit.Body) {
+	leaf := tlog.RecordHash(text)
+	line := indexLine{Index: idx, Leaf: base64.StdEncoding.EncodeToString(leaf[:])}
+	body, err := audit.ReadBody(text)
+	if err != nil {
+		line.Malformed = true
+		return line, audit.Body{}
+	}
+	line.ID, line.At, line.InRange = body.ID, body.At, !body.At.Before(m.From) && body.At.Before(m.To)
+	return line, body
+}
+
+// count counts a record that has this line.
+func (m *Manifest) count(line indexLine) {
+	if line.InRange {
+		m.InRange++
+	}
+	if line.Malformed {
+		m.Malformed++
+	}
+}
+
+// bounded says what is wrong with a record at either end of the records, "" if nothing is. The first is from before the
+// range or the log's first, and the last from after the range or the request, so that a part of the range that is missing
+// there shows.
+func (m *Manifest) bounded(line indexLine) string {
+	switch {
+	case line.Index == m.First && line.Index > 0 && (line.Malformed || !line.At.Before(m.From)):
+		return "the first record is neither from before the range nor the log's first: others may be missing"
+	case line.Index == m.Last && line.Index < m.Request.Index && (line.Malformed || line.At.Before(m.To)):
+		return "the last record is neither from after the range nor the request: others may be missing"
+	}
+	return ""
 }
 
 // proofLine is a line of proofs.jsonl. The first is the consistency proof, the second the inclusion proof of
@@ -184,4 +227,10 @@ func hexSum(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func inRange(at, from, to time.Time) bool { return !at.Before(from) && at.Before(to) }
+// requester is how a manifest names who asked.
+func requester(a audit.Actor) string { return a.Kind + " " + a.Name }
+
+// rangeName is the subject of the record export.requested.
+func rangeName(from, to time.Time) string {
+	return from.Format(time.RFC3339Nano) + "/" + to.Format(time.RFC3339Nano)
+}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,13 +40,13 @@ func (s signer) SignCheckpoint(_ context.Context, text []byte) ([]byte, error) {
 type world struct {
 	db    *audit.DB
 	key   audit.LogKey
-	owner string
+	role  string
 	start time.Time
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	role, owner := schematest.NewWithOwner(t, schema.Gateway)
+	role := schematest.New(t, schema.Gateway)
 	db, err := audit.Open(context.Background(), role, 4)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +73,7 @@ func newWorld(t testing.TB) *world {
 			t.Error(err)
 		}
 	})
-	return &world{db: db, key: key, owner: owner, start: now()}
+	return &world{db: db, key: key, role: role, start: now()}
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
@@ -434,4 +435,140 @@ func TestRootIsInReport(t *testing.T) {
 	if err != nil || report.Root != base64.StdEncoding.EncodeToString(c.Root[:]) || report.Size != c.Size {
 		t.Fatalf("%+v, %v", report, err)
 	}
+}
+
+// TestMixedPackages: of two packages of one log, under one key, no mixture verifies, whatever files are taken from which,
+// unless it is one of the two.
+func TestMixedPackages(t *testing.T) {
+	w := newWorld(t)
+	w.events(t, 2)
+	end := now()
+	one, _ := w.build(t, w.start, end)
+	for name, two := range map[string][]byte{
+		"same range":  first(w.build(t, w.start, end)),
+		"other range": first(w.build(t, end, now().Add(time.Hour))),
+	} {
+		names, theirs := fileStarts(t, one), untar(t, two)
+		for mask := range 1 << len(names) {
+			with := map[string][]byte{}
+			for i, s := range names {
+				if mask&(1<<i) != 0 {
+					with[s.name] = theirs[s.name]
+				}
+			}
+			mixed := retar(t, one, with)
+			if bytes.Equal(mixed, one) || bytes.Equal(mixed, two) {
+				continue
+			}
+			if _, err := verify(mixed, w.key); !errors.Is(err, export.ErrInvalid) {
+				t.Fatalf("%s, mixture %b: %v", name, mask, err)
+			}
+		}
+	}
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+// TestEveryEdit cuts a package at every byte, takes each byte out and puts one in there, and takes out, doubles and
+// exchanges the archive's entries.
+func TestEveryEdit(t *testing.T) {
+	w := newWorld(t)
+	w.events(t, 1)
+	good, _ := w.build(t, w.start, now())
+	refused := func(what string, b []byte) {
+		t.Helper()
+		_, err := verify(b, w.key)
+		var fault *export.Fault
+		if !errors.As(err, &fault) || fault.Why == "" || fault.Offset < 0 || fault.Offset > int64(max(len(b), len(good))) {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	for i := range good {
+		refused(fmt.Sprintf("cut at %d", i), good[:i])
+		refused(fmt.Sprintf("a byte more at %d", i), slices.Insert(bytes.Clone(good), i, 'x'))
+		if i+1 < len(good) && good[i] != good[i+1] { // else it is the same as taking out the next one
+			refused(fmt.Sprintf("without byte %d", i), slices.Delete(bytes.Clone(good), i, i+1))
+		}
+	}
+	var entries [][]byte
+	starts := fileStarts(t, good)
+	for i, s := range starts {
+		next := len(good) - 1024
+		if i+1 < len(starts) {
+			next = starts[i+1].offset
+		}
+		entries = append(entries, good[s.offset:next])
+	}
+	end := good[len(good)-1024:]
+	whole := func(e [][]byte) []byte { return slices.Concat(slices.Concat(e...), end) }
+	if !bytes.Equal(whole(entries), good) {
+		t.Fatal("the archive is not its entries")
+	}
+	for i := range entries {
+		refused(fmt.Sprintf("without entry %d", i), whole(slices.Delete(slices.Clone(entries), i, i+1)))
+		for j := range entries {
+			refused(fmt.Sprintf("entry %d again at %d", i, j), whole(slices.Insert(slices.Clone(entries), j, entries[i])))
+			if i != j {
+				swapped := slices.Clone(entries)
+				swapped[i], swapped[j] = swapped[j], swapped[i]
+				refused(fmt.Sprintf("entries %d and %d exchanged", i, j), whole(swapped))
+			}
+		}
+		for name, change := range map[string]func(h []byte){
+			"a path up":    func(h []byte) { copy(h, "../../etc/passwd\x00") },
+			"a link":       func(h []byte) { h[156] = '2'; copy(h[157:], "/etc/passwd") },
+			"a folder":     func(h []byte) { h[156] = '5' },
+			"a long name":  func(h []byte) { h[156] = 'x' },
+			"a prefix":     func(h []byte) { copy(h[345:], "etc") },
+			"an owner":     func(h []byte) { copy(h[108:], "0001750") },
+			"setuid":       func(h []byte) { copy(h[100:], "0004755") },
+			"a large size": func(h []byte) { copy(h[124:], "77777777777") },
+			"a base-256":   func(h []byte) { h[124] = 0x80 },
+		} {
+			changed := slices.Clone(entries)
+			changed[i] = bytes.Clone(entries[i])
+			change(changed[i])
+			checksum(changed[i])
+			refused(fmt.Sprintf("entry %d with %s", i, name), whole(changed))
+		}
+	}
+	refused("two archives", slices.Concat(good, good))
+	refused("an archive of nothing", make([]byte, 1024))
+}
+
+// checksum makes the checksum of a tar header right.
+func checksum(h []byte) {
+	copy(h[148:156], "        ")
+	sum := 0
+	for _, b := range h[:512] {
+		sum += int(b)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+}
+
+// TestReaderFails: a disk that fails is no fault of the package.
+func TestReaderFails(t *testing.T) {
+	w := newWorld(t)
+	w.events(t, 1)
+	good, _ := w.build(t, w.start, now())
+	broken := errors.New("disk failed")
+	for at := 0; at < len(good); at += 97 {
+		_, err := export.Verify(failingAt{bytes.NewReader(good), int64(at), broken}, int64(len(good)), w.key)
+		if !errors.Is(err, broken) || errors.Is(err, export.ErrInvalid) {
+			t.Fatalf("byte %d: %v", at, err)
+		}
+	}
+}
+
+type failingAt struct {
+	r   io.ReaderAt
+	at  int64
+	err error
+}
+
+func (f failingAt) ReadAt(b []byte, at int64) (int, error) {
+	if at <= f.at && f.at < at+int64(len(b)) {
+		return 0, f.err
+	}
+	return f.r.ReadAt(b, at)
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -68,6 +69,18 @@ func line(t testing.TB, v any) []byte {
 // export's record, which is the last of the log; the older checkpoint is of size 1.
 func (f forge) pack(t testing.TB, manifest, events, index []byte, data map[string]any) []byte {
 	t.Helper()
+	return f.packOf(t, lines(events), 0, part{manifest, events, index, data})
+}
+
+// part is what a forged package says about a part of the log.
+type part struct {
+	manifest, events, index []byte
+	data                    map[string]any
+}
+
+// packOf is pack for records of which only some, from index first on, are in the package.
+func (f forge) packOf(t testing.TB, log [][]byte, first int64, x part) []byte {
+	t.Helper()
 	var stored []tlog.Hash
 	hashes := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
 		out := make([]tlog.Hash, len(indexes))
@@ -76,9 +89,9 @@ func (f forge) pack(t testing.TB, manifest, events, index []byte, data map[strin
 		}
 		return out, nil
 	})
-	data["manifest_sha256"] = sum(manifest)
-	record := bytes.TrimSuffix(line(t, map[string]any{"v": 1, "id": "e", "at": "2026-01-01T00:00:09Z", "action": "export.created", "subject": "r", "data": data}), []byte("\n"))
-	bodies := append(lines(events), record)
+	x.data["manifest_sha256"] = sum(x.manifest)
+	record := bytes.TrimSuffix(line(t, map[string]any{"v": 1, "id": "e", "at": "2026-01-01T00:00:09Z", "action": "export.created", "subject": "r", "actor": actor, "data": x.data}), []byte("\n"))
+	bodies := slices.Concat(log, [][]byte{record})
 	for i, body := range bodies {
 		added, err := tlog.StoredHashes(int64(i), body, hashes)
 		if err != nil {
@@ -92,7 +105,11 @@ func (f forge) pack(t testing.TB, manifest, events, index []byte, data map[strin
 		t.Fatal(err)
 	}
 	proofs := line(t, map[string]any{"proof": "consistency", "older": 1, "size": size, "path": path(tree)})
-	for _, idx := range append([]int64{size - 1}, upTo(size-1)...) {
+	proved := []int64{size - 1}
+	for i := range lines(x.events) {
+		proved = append(proved, first+int64(i))
+	}
+	for _, idx := range proved {
 		p, err := tlog.ProveRecord(size, idx, hashes)
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +120,7 @@ func (f forge) pack(t testing.TB, manifest, events, index []byte, data map[strin
 	for _, file := range []struct {
 		name    string
 		content []byte
-	}{{"README.txt", []byte("read me\n")}, {"manifest.json", manifest}, {"events.jsonl", events}, {"index.jsonl", index}, {"export.json", record},
+	}{{"README.txt", []byte("read me\n")}, {"manifest.json", x.manifest}, {"events.jsonl", x.events}, {"index.jsonl", x.index}, {"export.json", record},
 		{"checkpoint.note", []byte(f.sign(t, size, hashes).Note)}, {"checkpoint-older.note", []byte(f.sign(t, 1, hashes).Note)}, {"proofs.jsonl", proofs}} {
 		b.Write(export.Header(file.name, int64(len(file.content))))
 		b.Write(file.content)
@@ -111,13 +128,6 @@ func (f forge) pack(t testing.TB, manifest, events, index []byte, data map[strin
 	}
 	b.Write(make([]byte, 1024))
 	return b.Bytes()
-}
-
-func upTo(n int64) (all []int64) {
-	for i := range n {
-		all = append(all, i)
-	}
-	return all
 }
 
 func path(p []tlog.Hash) []string {
@@ -128,31 +138,53 @@ func path(p []tlog.Hash) []string {
 	return out
 }
 
+var actor = map[string]any{"kind": "staff", "name": "x"}
+
 // content returns good files of n records, of which the last is the request.
 func content(t testing.TB, n int) (manifest, events, index []byte, data map[string]any) {
 	t.Helper()
+	_, x := contentOf(t, n, 0, n)
+	return x.manifest, x.events, x.index, x.data
+}
+
+// contentOf is content with only the records from first up to and without end in the package. It returns all of them, too.
+func contentOf(t testing.TB, n, first, end int) (log [][]byte, x part) {
+	t.Helper()
+	inRange := 0
 	for i := range n {
-		at, id, action := fmt.Sprintf("2026-01-01T00:00:0%dZ", i), fmt.Sprint(i), "test.happened"
+		at, id := fmt.Sprintf("2026-01-01T00:00:0%dZ", i), fmt.Sprint(i)
+		record := map[string]any{"v": 1, "id": id, "at": at, "actor": actor, "action": "test.happened", "subject": "x"}
 		if i == n-1 {
-			id, action = "r", "export.requested"
+			id = "r"
+			record["id"], record["action"], record["subject"] = id, "export.requested", "2026-01-01T00:00:01Z/2026-01-02T00:00:00Z"
+			record["data"] = map[string]any{"purpose": "p"}
 		}
-		body := line(t, map[string]any{"v": 1, "id": id, "at": at, "action": action, "subject": "x"})
-		leaf := tlog.RecordHash(bytes.TrimSuffix(body, []byte("\n")))
-		events = append(events, body...)
-		index = append(index, line(t, map[string]any{"index": i, "id": id, "at": at, "in_range": i > 0, "leaf": base64.StdEncoding.EncodeToString(leaf[:])})...)
+		body := line(t, record)
+		log = append(log, bytes.TrimSuffix(body, []byte("\n")))
+		if i < first || i >= end {
+			continue
+		}
+		if i > 0 {
+			inRange++
+		}
+		leaf := tlog.RecordHash(log[i])
+		x.events = append(x.events, body...)
+		x.index = append(x.index, line(t, map[string]any{"index": i, "id": id, "at": at, "in_range": i > 0, "leaf": base64.StdEncoding.EncodeToString(leaf[:])})...)
 	}
-	first := tlog.RecordHash(lines(events)[0])
 	files := []any{}
 	for _, f := range []struct {
 		name    string
 		content []byte
-	}{{"README.txt", []byte("read me\n")}, {"events.jsonl", events}, {"index.jsonl", index}} {
+	}{{"README.txt", []byte("read me\n")}, {"events.jsonl", x.events}, {"index.jsonl", x.index}} {
 		files = append(files, map[string]any{"name": f.name, "bytes": len(f.content), "sha256": sum(f.content)})
 	}
-	manifest = line(t, map[string]any{"version": 1, "origin": "log", "from": "2026-01-01T00:00:01Z", "to": "2026-01-02T00:00:00Z", "time_zone": "UTC",
-		"first_index": 0, "last_index": n - 1, "records": n, "in_range": n - 1, "older": map[string]any{"size": 1, "root": base64.StdEncoding.EncodeToString(first[:])},
+	older := tlog.RecordHash(log[0])
+	x.manifest = line(t, map[string]any{"version": 1, "origin": "log", "from": "2026-01-01T00:00:01Z", "to": "2026-01-02T00:00:00Z", "time_zone": "UTC",
+		"first_index": first, "last_index": end - 1, "records": end - first, "in_range": inRange,
+		"older":   map[string]any{"size": 1, "root": base64.StdEncoding.EncodeToString(older[:])},
 		"request": map[string]any{"id": "r", "index": n - 1, "requester": "staff x", "purpose": "p"}, "software": "test", "files": files})
-	return manifest, events, index, map[string]any{"first_index": 0, "last_index": n - 1, "records": n}
+	x.data = map[string]any{"first_index": first, "last_index": end - 1, "records": end - first}
+	return log, x
 }
 
 // TestForged: with the key in the wrong hands the package must still be of one piece.
@@ -172,12 +204,21 @@ func TestForged(t *testing.T) {
 		change func(x *files)
 		file   string
 	}{
-		"good":              {func(*files) {}, ""},
-		"version":           {func(x *files) { replace(&x.manifest, `"version":1`, `"version":2`) }, "manifest.json"},
-		"origin":            {func(x *files) { replace(&x.manifest, `"origin":"log"`, `"origin":"lag"`) }, "manifest.json"},
-		"zone":              {func(x *files) { replace(&x.manifest, `"UTC"`, `"CET"`) }, "manifest.json"},
-		"local time":        {func(x *files) { replace(&x.manifest, `T00:00:01Z"`, `T01:00:01+01:00"`) }, "manifest.json"},
-		"range":             {func(x *files) { replace(&x.manifest, `"to":"2026`, `"to":"2025`) }, "manifest.json"},
+		"good":           {func(*files) {}, ""},
+		"version":        {func(x *files) { replace(&x.manifest, `"version":1`, `"version":2`) }, "manifest.json"},
+		"origin":         {func(x *files) { replace(&x.manifest, `"origin":"log"`, `"origin":"lag"`) }, "manifest.json"},
+		"zone":           {func(x *files) { replace(&x.manifest, `"UTC"`, `"CET"`) }, "manifest.json"},
+		"local time":     {func(x *files) { replace(&x.manifest, `T00:00:01Z"`, `T01:00:01+01:00"`) }, "manifest.json"},
+		"range":          {func(x *files) { replace(&x.manifest, `"to":"2026`, `"to":"2025`) }, "manifest.json"},
+		"requester":      {func(x *files) { replace(&x.manifest, `"staff x"`, `"staff y"`) }, "manifest.json"},
+		"purpose":        {func(x *files) { replace(&x.manifest, `"purpose":"p"`, `"purpose":"q"`) }, "events.jsonl"},
+		"other range":    {func(x *files) { replace(&x.manifest, `T00:00:01Z"`, `T00:00:00.5Z"`) }, "events.jsonl"},
+		"request before": {func(x *files) { replace(&x.manifest, `"index":3`, `"index":-1`) }, "manifest.json"},
+		"malformed": {func(x *files) {
+			replace(&x.manifest, `"last_index"`, `"last_index":3,"malformed":1,"older"`)
+			replace(&x.manifest, `"older":3,`, ``)
+		}, "manifest.json"},
+		"other data":        {func(x *files) { x.data["more"] = 1 }, "export.json"},
 		"first":             {func(x *files) { replace(&x.manifest, `"first_index":0`, `"first_index":1`) }, "manifest.json"},
 		"records":           {func(x *files) { replace(&x.manifest, `"records":4`, `"records":5`) }, "manifest.json"},
 		"negative":          {func(x *files) { replace(&x.manifest, `"records":4`, `"records":-4`) }, "manifest.json"},

@@ -26,10 +26,12 @@ The files
 What is proved, to whoever trusts the key
   1. Each record is in the log at its index, and has not been changed since it was signed.
   2. No record between the first and the last index is missing. Where the older state is from before the range, nothing
-     that was added to the log after it, up to the last index, is missing.
-     A range that ends later than the request ends with the request, whose index the manifest names.
+     that was added to the log after it, up to the last index, is missing. The first record is from before the range, or
+     the log's first; the last one is from after the range, or the request for this package, whose index the manifest
+     names.
   3. The log has only been added to since the older state. Keep checkpoint.note: the next package must extend it.
   4. This export is itself recorded; the log's signature is the signature on this package.
+  Records marked "malformed" in index.jsonl are in the log as they are, but our program did not write them.
 What is not proved: that what a record says is true, and that the clock of who wrote it was right. Records are ordered
 by their transactions, so times may be slightly out of order; that is why there can be records just outside the range.
 

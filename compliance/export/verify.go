@@ -23,7 +23,8 @@ import (
 //  1. The archive is encoded as Build does it.
 //  2. Both checkpoints are signed by the key, and the newer one extends the older.
 //  3. The newer one covers the record export.created, which holds the manifest's hash; the manifest fits all of that.
-//  4. The newer one covers each record at the next index; the record is canonical, and its line of the index is true.
+//  4. The newer one covers each record at the next index, and its line of the index is true. The first and the last one
+//     bound the range.
 //  5. Counts and hashes of the files are the manifest's.
 //
 // The order is from what is signed to what hangs on it, so that a fault is found where it is.
@@ -59,19 +60,9 @@ type verifier struct {
 	proofs       *lines
 	older, newer audit.Checkpoint
 	m            Manifest
-	export       recordBody
+	export       audit.Body
 	exportData   created
 	exportIndex  int64
-}
-
-// recordBody is what Verify reads of a record.
-type recordBody struct {
-	Version int             `json:"v"`
-	ID      audit.RecordID  `json:"id"`
-	At      time.Time       `json:"at"`
-	Action  string          `json:"action"`
-	Subject string          `json:"subject"`
-	Data    json.RawMessage `json:"data"`
 }
 
 // fault is one about a whole file.
@@ -121,11 +112,11 @@ func (v *verifier) readExport() error {
 	if err := v.newer.Includes(*p.Index, text, path); err != nil {
 		return v.fault(fileExport, "the record and line 2 of %s do not lead to the signed root: %v", fileProofs, err)
 	}
-	if v.export, err = readRecord(text); err != nil {
+	if v.export, err = audit.ReadBody(text); err != nil {
 		return v.fault(fileExport, "%v", err)
 	}
-	if err := json.Unmarshal(v.export.Data, &v.exportData); err != nil || v.export.Action != actionCreated {
-		return v.fault(fileExport, "it is %.80q and no record of an export", v.export.Action)
+	if err := strict(slices.Concat(v.export.Data, []byte("\n")), &v.exportData); err != nil || v.export.Action != actionCreated {
+		return v.fault(fileExport, "it is %.80q and no record of an export: %v", v.export.Action, err)
 	}
 	v.exportIndex = *p.Index
 	return nil
@@ -171,14 +162,16 @@ func (v *verifier) readManifest() error {
 		return v.fault(fileManifest, "its range is not one")
 	case m.Older != Point{Size: v.older.Size, Root: root}:
 		return v.fault(fileManifest, "it names another older checkpoint, of size %d", m.Older.Size)
-	case m.First < 0 || m.Records < 0 || m.Records > MaxRecords || m.Last != m.First+m.Records-1:
+	case m.First < 0 || m.Records < 1 || m.Records > MaxRecords || m.Last != m.First+m.Records-1:
 		return v.fault(fileManifest, "records %d to %d are not %d", m.First, m.Last, m.Records)
 	case m.First > v.older.Size:
 		return v.fault(fileManifest, "there is a gap between the older checkpoint, of size %d, and the first record, %d", v.older.Size, m.First)
 	case v.exportData != created{Manifest: v.exportData.Manifest, First: m.First, Last: m.Last, Records: m.Records}:
 		return v.fault(fileManifest, "it is about other records than %s", fileExport)
-	case v.export.Subject != string(m.Request.ID) || m.Request.Index < 0 || m.Request.Index >= v.exportIndex || m.Last >= v.exportIndex:
+	case v.export.Subject != string(m.Request.ID) || m.Request.Index < m.First || m.Request.Index >= v.exportIndex || m.Last >= v.exportIndex:
 		return v.fault(fileManifest, "the export, %d, is not after its request, %d, and its records", v.exportIndex, m.Request.Index)
+	case requester(v.export.Actor) != m.Request.Requester:
+		return v.fault(fileManifest, "%s names another requester", fileExport)
 	}
 	return nil
 }
@@ -186,22 +179,34 @@ func (v *verifier) readManifest() error {
 // records goes through the records, their proofs and their lines of the index, side by side.
 func (v *verifier) records() error {
 	events, index := v.lines(fileEvents, audit.MaxRecord), v.lines(fileIndex, maxIndexLine)
-	var counted int64
+	counted := v.m
+	counted.InRange, counted.Malformed = 0, 0
 	for idx := v.m.First; idx <= v.m.Last; idx++ {
 		events.record, index.record, v.proofs.record = idx, idx, idx
-		body, err := v.record(idx, events)
+		if err := v.record(idx, events); err != nil {
+			return err
+		}
+		line, body := v.m.indexed(idx, events.text)
+		if why := v.m.bounded(line); why != "" {
+			return events.fault("%s", why)
+		}
+		if idx == v.m.Request.Index && !v.isRequest(body) {
+			return events.fault("it is not the request that the manifest names")
+		}
+		want, err := audit.Canonical(line)
 		if err != nil {
+			return index.fault("%v", err)
+		}
+		if err := index.next(nil); err != nil {
 			return err
 		}
-		if err := v.indexed(idx, body, tlog.RecordHash(events.text), index); err != nil {
-			return err
+		if !bytes.Equal(index.text, want) {
+			return index.fault("it does not say what the record says")
 		}
-		if inRange(body.At, v.m.From, v.m.To) {
-			counted++
-		}
+		counted.count(line)
 	}
-	if counted != v.m.InRange {
-		return v.fault(fileManifest, "%d records are in the range, not %d", counted, v.m.InRange)
+	if counted.InRange != v.m.InRange || counted.Malformed != v.m.Malformed {
+		return v.fault(fileManifest, "%d records are in the range and %d malformed, not %d and %d", counted.InRange, counted.Malformed, v.m.InRange, v.m.Malformed)
 	}
 	for _, l := range []*lines{events, index, v.proofs} {
 		if err := l.end(); err != nil {
@@ -212,42 +217,28 @@ func (v *verifier) records() error {
 }
 
 // record checks the next record against its proof.
-func (v *verifier) record(idx int64, events *lines) (recordBody, error) {
+func (v *verifier) record(idx int64, events *lines) error {
 	if err := events.next(nil); err != nil {
-		return recordBody{}, err
+		return err
 	}
 	p, path, err := v.inclusionLine()
 	if err != nil {
-		return recordBody{}, err
-	}
-	if *p.Index != idx {
-		return recordBody{}, v.proofs.fault("it is about index %d", *p.Index)
-	}
-	if err := v.newer.Includes(idx, events.text, path); err != nil {
-		return recordBody{}, events.fault("the record and line %d of %s do not lead to the signed root: %v", v.proofs.line, fileProofs, err)
-	}
-	body, err := readRecord(events.text)
-	if err != nil {
-		return recordBody{}, events.fault("%v", err)
-	}
-	if idx == v.m.Request.Index && (body.ID != v.m.Request.ID || body.Action != actionRequested) {
-		return recordBody{}, events.fault("it is not the request that the manifest names")
-	}
-	return body, nil
-}
-
-// indexed checks the next line of the index against the record it is about.
-func (v *verifier) indexed(idx int64, body recordBody, leaf tlog.Hash, index *lines) error {
-	var line indexLine
-	if err := index.next(&line); err != nil {
 		return err
 	}
-	want := indexLine{Index: idx, ID: body.ID, At: line.At, InRange: inRange(body.At, v.m.From, v.m.To),
-		Leaf: base64.StdEncoding.EncodeToString(leaf[:])}
-	if line != want || !line.At.Equal(body.At) || line.At.Location() != time.UTC {
-		return index.fault("it does not say what the record says")
+	if *p.Index != idx {
+		return v.proofs.fault("it is about index %d", *p.Index)
+	}
+	if err := v.newer.Includes(idx, events.text, path); err != nil {
+		return events.fault("the record and line %d of %s do not lead to the signed root: %v", v.proofs.line, fileProofs, err)
 	}
 	return nil
+}
+
+// isRequest reports whether the record is the request, for what the manifest says was asked for, by whom and why.
+func (v *verifier) isRequest(body audit.Body) bool {
+	data, err := audit.Canonical(map[string]any{"purpose": v.m.Request.Purpose})
+	return err == nil && body.ID == v.m.Request.ID && body.Action == actionRequested && body.Subject == rangeName(v.m.From, v.m.To) &&
+		requester(body.Actor) == v.m.Request.Requester && bytes.Equal(body.Data, data)
 }
 
 func (v *verifier) inclusionLine() (p proofLine, path []tlog.Hash, err error) {
@@ -360,21 +351,6 @@ func strict(line []byte, v any) error {
 		return errors.New("it is not in its canonical form")
 	}
 	return nil
-}
-
-// readRecord reads a record's text, which is canonical JSON with the fields that every record has, in UTC.
-func readRecord(text []byte) (recordBody, error) {
-	var b recordBody
-	if err := audit.CheckCanonical(text); err != nil {
-		return b, err
-	}
-	if err := json.Unmarshal(text, &b); err != nil {
-		return b, fmt.Errorf("the record cannot be read: %w", err)
-	}
-	if b.Version != audit.RecordVersion || b.ID == "" || b.Action == "" || b.Subject == "" || b.At.Location() != time.UTC {
-		return b, fmt.Errorf("the record of version %d has not all of id, action, subject and a time in UTC", b.Version)
-	}
-	return b, nil
 }
 
 func decodePath(in []string) ([]tlog.Hash, error) {
