@@ -411,6 +411,32 @@ func TestClearanceDiesWithItsTransaction(t *testing.T) {
 			t.Errorf("after %v: %v", end, err)
 		}
 	}
+	var first *compliance.Clearance
+	err := do(t, db, func(ctx context.Context, tx *audit.Tx) error {
+		m := compliance.Movement{Ref: "r/2", Kind: compliance.Receipt, Amount: usd(t, "5")}
+		if first == nil { // refused by the database, so that it is run again
+			var err error
+			if first, err = gate.Check(ctx, tx, m); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, `DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$`)
+			return err
+		}
+		if err := first.SpendIn(tx, m.Ref, m.Amount); !errors.Is(err, compliance.ErrClearance) {
+			t.Errorf("at the next try: %v", err)
+		}
+		if err := first.Spend(m.Ref, m.Amount); !errors.Is(err, compliance.ErrClearance) {
+			t.Errorf("at the next try: %v", err)
+		}
+		c, err := gate.Check(ctx, tx, m)
+		if err != nil {
+			return err
+		}
+		return c.SpendIn(tx, m.Ref, m.Amount)
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	var none *compliance.Clearance
 	for _, c := range []*compliance.Clearance{none, {}} {
 		if err := c.Spend("r/1", usd(t, "5")); !errors.Is(err, compliance.ErrClearance) {

@@ -183,12 +183,13 @@ func TestDoEndings(t *testing.T) {
 func TestRecordRefuses(t *testing.T) {
 	db := open(t, schema.Gateway)
 	for name, e := range map[string]audit.Event{
-		"no verb":    {Action: "test", Subject: "x"},
-		"no noun":    {Action: ".done", Subject: "x"},
-		"no subject": {Action: "test.done"},
-		"fraction":   {Action: "test.done", Subject: "x", Data: map[string]any{"a": 0.5}},
-		"not UTF-8":  {Action: "test.done", Subject: "\xff"},
-		"too large":  {Action: "test.done", Subject: strings.Repeat("x", audit.MaxRecord)},
+		"no verb":     {Action: "test", Subject: "x"},
+		"no noun":     {Action: ".done", Subject: "x"},
+		"no subject":  {Action: "test.done"},
+		"fraction":    {Action: "test.done", Subject: "x", Data: map[string]any{"a": 0.5}},
+		"whole float": {Action: "test.done", Subject: "x", Data: map[string]any{"a": []any{map[string]any{"b": float64(1 << 60)}}}},
+		"not UTF-8":   {Action: "test.done", Subject: "\xff"},
+		"too large":   {Action: "test.done", Subject: strings.Repeat("x", audit.MaxRecord)},
 	} {
 		err := audit.Do(context.Background(), db, worker, func(ctx context.Context, tx *audit.Tx) error {
 			_, err := tx.Record(ctx, e)

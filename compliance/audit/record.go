@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -74,6 +75,9 @@ func encode(by By) (RecordID, time.Time, []byte, error) {
 	if noun, verb, ok := strings.Cut(e.Action, "."); !ok || noun == "" || verb == "" || e.Subject == "" {
 		return "", none, nil, fmt.Errorf("audit: event %q on %q needs a noun.verb and a subject", e.Action, e.Subject)
 	}
+	if hasFloat(e.Data) {
+		return "", none, nil, fmt.Errorf("%w: event %s has a floating-point number", ErrNotCanonical, e.Action)
+	}
 	var raw [16]byte
 	if _, err := rand.Read(raw[:]); err != nil {
 		return "", none, nil, fmt.Errorf("audit: %w", err)
@@ -92,6 +96,24 @@ func encode(by By) (RecordID, time.Time, []byte, error) {
 		return "", none, nil, fmt.Errorf("audit: record %s of %d bytes is over %d", e.Action, len(body), MaxRecord)
 	}
 	return id, at, body, nil
+}
+
+// hasFloat finds the floating-point numbers that Canonical can't: whole ones look like integers when they are written, and
+// have lost their last digits before.
+func hasFloat(v any) bool {
+	switch v := v.(type) {
+	case float32, float64: //float: to be refused
+		return true
+	case map[string]any:
+		for _, member := range v {
+			if hasFloat(member) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, hasFloat)
+	}
+	return false
 }
 
 // Body is what a record says.

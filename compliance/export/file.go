@@ -26,7 +26,7 @@ func VerifyFile(path, keyPath string, stdout io.Writer) error {
 		{"package", fmt.Sprintf("verified, %d bytes, SHA-256 %s", report.Bytes, report.SHA256)},
 		{"log", fmt.Sprintf("%s, signed at size %d, root %s", m.Origin, report.Size, report.Root)},
 		{"range", fmt.Sprintf("from %s to before %s", m.From.Format(time.RFC3339Nano), m.To.Format(time.RFC3339Nano))},
-		{"records", fmt.Sprintf("%d, indexes %d to %d without a gap, %d of them in the range", m.Records, m.First, m.Last, m.InRange)},
+		{"records", fmt.Sprintf("%d, indexes %d to %d without a gap, %d of them in the range, %d malformed", m.Records, m.First, m.Last, m.InRange, m.Malformed)},
 		{"extends", fmt.Sprintf("the checkpoint of size %d, root %s", m.Older.Size, m.Older.Root)},
 		{"export", fmt.Sprintf("record %d at %s, requested by %s: %q", report.Index, report.At.Format(time.RFC3339Nano), m.Request.Requester, m.Request.Purpose)},
 		{"made by", m.Software},
