@@ -29,6 +29,9 @@ import (
 //
 // The order is from what is signed to what hangs on it, so that a fault is found where it is.
 //
+// What can differ between two packages that verify and say the same is how much newer the newer checkpoint is: whoever has
+// the log can prove the same records under any later one.
+//
 // Whatever does not hold is a *Fault, ErrInvalid; other errors are r's own. Verify is safe on any input.
 func Verify(r io.ReaderAt, size int64, key audit.LogKey) (Report, error) {
 	if size > MaxPackage {
