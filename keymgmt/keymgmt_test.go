@@ -54,7 +54,7 @@ func TestRequestValidate(t *testing.T) {
 }
 
 func TestKindText(t *testing.T) {
-	for k := keymgmt.KindTransaction; k <= keymgmt.KindJWT; k++ {
+	for k := keymgmt.KindTransaction; k <= keymgmt.KindEthereum; k++ {
 		b, err := k.MarshalText()
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package payload_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -209,6 +210,11 @@ func TestTokensThatAreNotUnderstood(t *testing.T) {
 		"alg none":          input(`{"alg":"none","typ":"JWT"}`, goodClaims),
 		"alg HS256":         input(`{"alg":"HS256","typ":"JWT"}`, goodClaims),
 		"no typ":            input(`{"alg":"EdDSA"}`, goodClaims),
+		"alg RS256":         input(`{"alg":"RS256","typ":"JWT"}`, goodClaims),
+		"alg ES256K":        input(`{"alg":"ES256K","typ":"JWT"}`, goodClaims),
+		"alg es256":         input(`{"alg":"es256","typ":"JWT"}`, goodClaims),
+		"alg of both":       input(`{"alg":["EdDSA","ES256"],"typ":"JWT"}`, goodClaims),
+		"alg twice, differ": input(`{"alg":"EdDSA","alg":"ES256","typ":"JWT"}`, goodClaims),
 		"no alg":            input(`{"typ":"JWT"}`, goodClaims),
 		"other typ":         input(`{"alg":"EdDSA","typ":"at+jwt"}`, goodClaims),
 		"jwk in the header": input(`{"alg":"EdDSA","typ":"JWT","jwk":"x"}`, goodClaims),
@@ -251,4 +257,29 @@ func TestTokensThatAreNotUnderstood(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+var p256Key = must(keymgmt.NewPublicKey(keymgmt.P256, append([]byte{2}, make([]byte, 32)...)))
+
+// A token's header says what signs it. A key that is not of that kind has nothing to sign, whatever its caller says.
+func TestTokensGoToTheKeyTheyName(t *testing.T) {
+	edward, ecdsa := input(goodHeader, goodClaims), input(`{"alg":"ES256","typ":"JWT"}`, goodClaims)
+	digest := sha256.Sum256(ecdsa)
+	for _, test := range []struct {
+		body    []byte
+		key     keymgmt.PublicKey
+		message []byte
+		words   string
+	}{{edward, anyKey, edward, "signed with ed25519"}, {edward, p256Key, nil, "signed with ed25519"}, {edward, ownKey, nil, "signed with ed25519"},
+		{ecdsa, p256Key, digest[:], "signed with p256"}, {ecdsa, anyKey, nil, "signed with p256"}, {ecdsa, ownKey, nil, "signed with p256"}} {
+		m, err := payload.Decode(keymgmt.KindJWT, test.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := m.Messages(test.key)
+		if len(got) > 1 || (len(got) == 1) != (test.message != nil) || len(got) == 1 && !bytes.Equal(got[0], test.message) || m.Words()[len(m.Words())-1] != test.words {
+			t.Errorf("%s for %s: %x, %q", test.body, test.key, got, m.Words())
+		}
+	}
+	everyBitCounts(t, keymgmt.KindJWT, ecdsa, 0, p256Key)
 }

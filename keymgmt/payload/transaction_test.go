@@ -179,7 +179,10 @@ func TestTransactionsThatAreNotUnderstood(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, kind := range []keymgmt.Kind{0, keymgmt.KindChallenge, keymgmt.KindCheckpoint, keymgmt.KindJWT, 99} {
+	for kind := range keymgmt.Kind(100) {
+		if kind == keymgmt.KindTransaction {
+			continue
+		}
 		if _, err := payload.Decode(kind, good); !errors.Is(err, keymgmt.ErrMalformed) {
 			t.Errorf("a transaction as %d: %v", kind, err)
 		}
@@ -190,8 +193,8 @@ func options(op xdr.SetOptionsOp) xdr.OperationBody {
 	return xdr.OperationBody{Type: xdr.OperationTypeSetOptions, SetOptionsOp: &op}
 }
 
-// everyBitCounts bends every bit of a body that is understood, which must be refused or change both the messages and
-// the words: nothing can be slipped past those who read the words.
+// everyBitCounts bends one bit, and then all, of every byte of a body that is understood, which must be refused or change
+// both the messages and the words: nothing can be slipped past those who read the words.
 //
 // The first bytes of the body may be left to another test.
 func everyBitCounts(t *testing.T, kind keymgmt.Kind, good []byte, from int, public keymgmt.PublicKey) {
@@ -204,15 +207,17 @@ func everyBitCounts(t *testing.T, kind keymgmt.Kind, good []byte, from int, publ
 		t.Fatal("no message")
 	}
 	for i := from; i < len(good); i++ {
-		for bit := range 8 {
+		for _, mask := range []byte{1 << (i % 8), 0xff} {
 			bent := bytes.Clone(good)
-			bent[i] ^= 1 << bit
+			bent[i] ^= mask
 			m, err := payload.Decode(kind, bent)
 			if err != nil {
 				continue
 			}
-			if slices.EqualFunc(m.Messages(public), first.Messages(public), bytes.Equal) || slices.Equal(m.Words(), first.Words()) {
-				t.Fatalf("bit %d of byte %d (%s) means nothing to %q", bit, i, hex.EncodeToString(good[i:i+1]), first.Words())
+			// Where a key of a PSBT comes from is shown and not signed.
+			same := slices.EqualFunc(m.Messages(public), first.Messages(public), bytes.Equal) && m.Bitcoin == nil
+			if same || slices.Equal(m.Words(), first.Words()) {
+				t.Fatalf("bits %#x of byte %d (%s) mean nothing to %q", mask, i, hex.EncodeToString(good[i:i+1]), first.Words())
 			}
 		}
 	}
