@@ -8,6 +8,9 @@
 //	diamante genesis           make the file that a network begins with
 //	diamante keys              list the keys of a signer on this host
 //	diamante check-config      read a program's configuration and what it names
+//	diamante policy explain|lint|sign FILE
+//	diamante officer keygen    make an officer's own key
+//	diamante approve           show an officer what a request would do, and take his approval
 //	diamante bench             measure, and print ratios
 //
 // Commands that change the world say what they would do, and do it only with --yes. Every table is also there as JSON.
@@ -33,7 +36,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(),
-		checkConfigCommand(), benchCommand())
+		checkConfigCommand(), benchCommand(), policyCommand(), officerCommand(), approveCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	return root.ExecuteContext(ctx)

@@ -1,0 +1,152 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// Explain says in words what a policy allows, one line for each thing, for people to check before they sign it. What is not
+// said is denied.
+func (f *File) Explain() []string {
+	lines := []string{fmt.Sprintf("policy version %d for network %q", f.Version, string(f.Network))}
+	for _, id := range f.DenyDestinations {
+		lines = append(lines, fmt.Sprintf("nothing goes to %s", id))
+	}
+	for _, o := range f.Officers {
+		lines = append(lines, fmt.Sprintf("officer %s with key %s approves for %s", o.Name, o.Public.account(), strings.Join(o.Groups, ", ")))
+	}
+	for i := range f.Keys {
+		lines = append(lines, f.Keys[i].explain()...)
+	}
+	return lines
+}
+
+func (k *Key) explain() []string {
+	public, err := k.Public.MarshalText()
+	if err != nil {
+		public = []byte("no key")
+	}
+	lines := []string{fmt.Sprintf("key %s, %s, asked by %s:", k.ID, public, strings.Join(k.Callers, ", "))}
+	say := func(format string, args ...any) { lines = append(lines, "  "+fmt.Sprintf(format, args...)) }
+	if k.Frozen {
+		say("signs nothing: it is frozen")
+	}
+	switch {
+	case k.Transaction != nil:
+		k.Transaction.explain(say)
+	case k.Challenge != nil:
+		c := k.Challenge
+		say("signs SEP-10 challenges of %s for %s, valid for %s at most", c.WebAuthDomain, strings.Join(c.HomeDomains, ", "), seconds(c.MaxSeconds))
+	case k.Checkpoint != nil:
+		say("signs checkpoints of the log %s, which only grows", k.Checkpoint.Origin)
+	case k.JWT != nil:
+		say("signs tokens of %s, valid for %s at most", strings.Join(k.JWT.Issuers, ", "), seconds(k.JWT.MaxSeconds))
+	}
+	return lines
+}
+
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+
+func (r *TransactionRule) explain(say func(format string, args ...any)) {
+	say("signs transactions of its own account with up to %d operations, a fee of up to %s DIAM, valid for %s at most", r.MaxOperations, r.MaxFee, seconds(r.MaxSeconds))
+	for _, w := range r.FeeWindows {
+		say("fees of up to %s DIAM in any %s", w.Max, time.Duration(w.Length))
+	}
+	for _, l := range r.Limits {
+		say("lets up to %s %s leave in one transaction", l.PerTransaction, l.Asset)
+		for _, w := range l.Windows {
+			say("lets up to %s %s leave in any %s", w.Max, l.Asset, time.Duration(w.Length))
+		}
+	}
+	if c := r.CreateAccount; c != nil {
+		say("creates %s with up to %s DIAM", parties(c.Destinations), c.MaxStarting)
+	}
+	for _, p := range r.Payments {
+		say("pays %s to %s", assets(p.Assets), parties(p.Destinations))
+	}
+	if c := r.ChangeTrust; c != nil {
+		say("opens and closes lines to %s", assets(c.Assets))
+	}
+	if o := r.SetOptions; o != nil {
+		say("sets options: flags on %q, flags off %q, home domains %q, master weights %v, thresholds %v %v %v", o.SetFlags, o.ClearFlags, o.HomeDomains,
+			o.MasterWeights, o.LowThresholds, o.MediumThresholds, o.HighThresholds)
+	}
+	if l := r.SetTrustLineFlags; l != nil {
+		say("sets %q and clears %q on lines of %s to %s", l.Set, l.Clear, parties(l.Trustors), assets(l.Assets))
+	}
+	if d := r.ManageData; d != nil {
+		say("sets data entries %q", d.Names)
+	}
+	if c := r.Clawback; c != nil {
+		say("claws back %s from %s", assets(c.Assets), parties(c.From))
+	}
+	for _, a := range r.Approvals {
+		above := "for everything"
+		if a.Above != nil {
+			above = fmt.Sprintf("for more than %s %s", a.Above.Amount, a.Above.Asset)
+		}
+		say("needs the approval of %s %s", needsText(a.Needs), above)
+	}
+}
+
+func parties(list []Party) string {
+	var names []string
+	for _, p := range list {
+		if p.any {
+			return "anyone"
+		}
+		names = append(names, p.id.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+func assets(list []protocol.Asset) string {
+	var names []string
+	for _, a := range list {
+		names = append(names, a.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// Lint says what in a policy is allowed and yet unwise: each line is for a person to think about.
+func (f *File) Lint() []string {
+	var lines []string
+	for i := range f.Keys {
+		k := &f.Keys[i]
+		if k.Transaction == nil {
+			continue
+		}
+		r := k.Transaction
+		warn := func(format string, args ...any) {
+			lines = append(lines, k.ID.String()+": "+fmt.Sprintf(format, args...))
+		}
+		for _, p := range r.Payments {
+			if len(r.Approvals) == 0 && parties(p.Destinations) == "anyone" {
+				warn("pays %s to anyone without anybody's approval", assets(p.Assets))
+			}
+		}
+		if c := r.CreateAccount; c != nil && parties(c.Destinations) == "anyone" && c.MaxStarting.over(oneThousand) {
+			warn("creates accounts for anyone with more than 1000 DIAM")
+		}
+		for _, l := range r.Limits {
+			short := l.Windows[0]
+			for _, w := range l.Windows {
+				if w.Length < short.Length {
+					short = w
+				}
+			}
+			if short.Length > Duration(24*time.Hour) {
+				warn("has no limit on %s for a day or less: all of %s can leave at once", l.Asset, short.Max)
+			}
+			if !l.PerTransaction.over(short.Max.stroops) && l.PerTransaction.String() != short.Max.String() {
+				warn("a transaction may move %s of %s, more than the %s of its window: one of them means nothing", l.PerTransaction, l.Asset, short.Max)
+			}
+		}
+	}
+	return lines
+}
+
+var oneThousand = constant("1000").stroops
