@@ -3,7 +3,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PROGRAMS    := diamante diamante-node diamante-signer diamante-gateway
 
-.PHONY: all run demo test deps build unit fips lint vuln fuzz bench release clean
+.PHONY: all run demo test deps build unit judges fips lint vuln fuzz bench release clean
 all: build
 
 # Bring the whole system up under .run/, play the story once, stay up until interrupted.
@@ -15,7 +15,7 @@ demo: deps build
 	bin/diamante demo
 
 # Everything CI runs.
-test: deps build lint vuln unit fips
+test: deps build lint vuln unit judges fips
 
 # What a bare Debian-like machine lacks.
 deps:
@@ -29,9 +29,14 @@ unit:
 	go test -race -timeout 20m $$(go list ./... | grep -v /cmd/internal/rig)
 	go test -timeout 20m ./cmd/internal/rig
 
+# Others' libraries, which no program links, judge what our readers of coins understand.
+judges:
+	cd deploy/judges/bitcoin && go test ./...
+	cd deploy/judges/ethereum && CGO_ENABLED=0 go test ./...
+
 # The cryptographic packages once more with everything outside FIPS 140-3 switched off.
 fips:
-	GODEBUG=fips140=only go test -count=1 ./keymgmt/payload ./keymgmt/policy ./compliance/export ./node/protocol ./node/txbuild
+	GODEBUG=fips140=only go test -count=1 ./keymgmt/payload ./keymgmt/payload/bitcoin ./keymgmt/payload/ethereum ./keymgmt/policy ./compliance/export ./node/protocol ./node/txbuild
 
 lint:
 	test -z "$$(gofmt -l .)" || { gofmt -l . ; exit 1; }

@@ -262,7 +262,7 @@ func (s *Service) place(ctx context.Context, tx *audit.Tx, seq uint32, p payment
 			event, reason = flow.CannotPay, reason+", refund refused:"+string(refusal.Reason)
 		} else if err != nil {
 			return err
-		} else if err := clearance.Spend(refund.Ref, amount); err != nil { // it moves on the ledger only, not in the book
+		} else if err := clearance.SpendIn(tx, refund.Ref, amount); err != nil { // it moves on the ledger only, not in the book
 			return err
 		}
 	}

@@ -187,7 +187,7 @@ func (s *Service) clearBack(ctx context.Context, tx *audit.Tx, in incoming, even
 		return fmt.Errorf("%w: compliance refuses it: %s", ErrConflict, refusal.Reason)
 	}
 	if err == nil && event == flow.GiveBack { // it moves on the ledger only, not in the book
-		err = with.clearance.Spend(movement.Ref, with.amount)
+		err = with.clearance.SpendIn(tx, movement.Ref, with.amount)
 	}
 	return err
 }
