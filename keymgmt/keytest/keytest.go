@@ -11,21 +11,41 @@ package keytest
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/payload/bitcoin"
+	"github.com/diamante/gateway/keymgmt/payload/ethereum"
 )
 
 // patience bounds every call the suite makes: a call that takes longer hangs.
 const patience = 30 * time.Second
 
-// message is what the signature of r is over: the digest for what goes on the ledger, the body for the rest.
+// message is what the signature of r is over, for the one key of the suite's: the digest for what goes on a ledger or
+// names ES256, the body for the rest. A PSBT of the suite's spends one output.
 func message(r keymgmt.Request) []byte {
+	digest := sha256.Sum256(r.Body)
 	switch r.Kind {
 	case keymgmt.KindTransaction, keymgmt.KindChallenge:
-		digest := sha256.Sum256(r.Body)
+		return digest[:]
+	case keymgmt.KindJWT:
+		header, _, _ := strings.Cut(string(r.Body), ".")
+		if text, err := base64.RawURLEncoding.DecodeString(header); err == nil && strings.Contains(string(text), `"alg":"ES256"`) {
+			return digest[:]
+		}
+	case keymgmt.KindBitcoin, keymgmt.KindLitecoin, keymgmt.KindBitcoinCash:
+		chain := map[keymgmt.Kind]bitcoin.Chain{keymgmt.KindBitcoin: bitcoin.Bitcoin, keymgmt.KindLitecoin: bitcoin.Litecoin,
+			keymgmt.KindBitcoinCash: bitcoin.BitcoinCash}[r.Kind]
+		if t, err := bitcoin.Decode(chain, r.Body); err == nil && len(t.Inputs) == 1 {
+			return t.Inputs[0].Digest[:]
+		}
+		return nil
+	case keymgmt.KindEthereum:
+		digest = ethereum.Keccak256(r.Body)
 		return digest[:]
 	}
 	return r.Body

@@ -105,7 +105,8 @@ func TestCoinsOfBitcoin(t *testing.T) {
 			t.Errorf("%s: a caller can change a message", kind)
 		}
 		stranger := secp256k1Key(3, 0x79be667ef9dcbbac, 0x55a06295ce870b07, 0x029bfcdb2dce28d9, 0x59f2815b16f81798)
-		for name, k := range map[string]keymgmt.PublicKey{"stranger": stranger, "Ed25519": anyKey, "P-256": p256Key, "none": {}} {
+		twin := must(keymgmt.NewPublicKey(keymgmt.P256, ownKey.Bytes()))
+		for name, k := range map[string]keymgmt.PublicKey{"the same bytes": twin, "stranger": stranger, "Ed25519": anyKey, "P-256": p256Key, "none": {}} {
 			if len(m.Messages(k)) != 0 {
 				t.Errorf("%s: something to sign for a key of %s", kind, name)
 			}
@@ -141,6 +142,10 @@ func TestCoinsOfEthereum(t *testing.T) {
 		if got := m.Messages(k); len(got) != 1 || !bytes.Equal(got[0], digest[:]) {
 			t.Errorf("%x for %s", got, k)
 		}
+	}
+	m.Messages(ownKey)[0][0] ^= 1 // the caller's own
+	if !bytes.Equal(m.Messages(ownKey)[0], digest[:]) {
+		t.Error("a caller can change a message")
 	}
 	for _, k := range []keymgmt.PublicKey{anyKey, p256Key, {}} {
 		if len(m.Messages(k)) != 0 {
