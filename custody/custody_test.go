@@ -209,7 +209,9 @@ func TestAClearanceStaysInItsTransaction(t *testing.T) {
 		if err != nil {
 			return "", err
 		}
-		if _, err := h.do(func(ctx context.Context, inner *audit.Tx) (audit.RecordID, error) { return h.Hold(ctx, inner, c, transfer) }); !errors.Is(err, compliance.ErrClearance) {
+		if _, err := h.do(func(ctx context.Context, inner *audit.Tx) (audit.RecordID, error) {
+			return h.Hold(ctx, inner, c, transfer)
+		}); !errors.Is(err, compliance.ErrClearance) {
 			t.Errorf("in another open transaction: %v", err)
 		}
 		if err := c.SpendIn(nil, transfer.Ref, transfer.Amount); !errors.Is(err, compliance.ErrClearance) {

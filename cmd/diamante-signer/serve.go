@@ -146,6 +146,14 @@ func (s *signers) For(caller string) keymgmt.Signer {
 	return starting{}
 }
 
+// Order implements remote.Signers.
+func (s *signers) Order(ctx context.Context, caller string, o keymgmt.Order) error {
+	if svc := s.ready(); svc != nil {
+		return svc.Order(ctx, caller, o)
+	}
+	return errStarting
+}
+
 // Health implements remote.Signers.
 func (s *signers) Health(ctx context.Context) map[string]error {
 	if svc := s.ready(); svc != nil {

@@ -199,6 +199,11 @@ func (f *File) validateOfficers() error {
 		}
 		names[o.Name], publics[o.Public] = true, true
 	}
+	if len(f.Thaw) > 0 {
+		if err := f.validateNeeds(ApprovalRule{Needs: f.Thaw}); err != nil {
+			return fmt.Errorf("thaw: %w", err)
+		}
+	}
 	for _, k := range f.Keys {
 		if k.Transaction == nil {
 			continue

@@ -18,6 +18,9 @@ func (f *File) Explain() []string {
 	for _, o := range f.Officers {
 		lines = append(lines, fmt.Sprintf("officer %s with key %s approves for %s", o.Name, o.Public.account(), strings.Join(o.Groups, ", ")))
 	}
+	if len(f.Thaw) > 0 {
+		lines = append(lines, "a frozen key signs again on the word of "+needsText(f.Thaw))
+	}
 	for i := range f.Keys {
 		lines = append(lines, f.Keys[i].explain()...)
 	}

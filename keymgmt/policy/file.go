@@ -43,6 +43,7 @@ type File struct {
 	// DenyDestinations never get anything from any key, whatever else is allowed. Optional.
 	DenyDestinations []protocol.AccountID `toml:"deny_destinations"`
 	Officers         []Officer            `toml:"officer,omitempty"` // who may approve. Optional
+	Thaw             []Need               `toml:"thaw,omitempty"`    // who lets a frozen key sign again. Optional: nobody
 	Keys             []Key                `toml:"key"`
 }
 

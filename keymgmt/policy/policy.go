@@ -45,6 +45,8 @@ type Facts struct {
 	Holder *Holder
 	// Used holds the nonces of the request's approvals that were used before, for another request.
 	Used map[string]bool
+	// Frozen: officers have stopped the key.
+	Frozen bool
 	// Last is the newest checkpoint that was signed for the origin in question. Nil denies every checkpoint; a log
 	// that never had one is at size 0.
 	Last *Last
@@ -119,7 +121,7 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 		return nil, deny("key", "the policy does not know key %s", r.Key)
 	case !slices.Contains(rule.Callers, facts.Caller):
 		return nil, deny("callers", "%q may not use key %s", facts.Caller, r.Key)
-	case rule.Frozen:
+	case rule.Frozen || facts.Frozen:
 		return nil, deny("frozen", "key %s is frozen", r.Key)
 	case !m.Is(r.Kind, r.Body):
 		return nil, deny("kind", "what was read is not what was asked")

@@ -75,6 +75,25 @@ func NewClient(c Config) (*Client, error) {
 // Close gives idle connections back.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// Order delivers an order of officers. Errors are those of a Signer; keymgmt.ErrRefUsed: it was carried out before.
+func (c *Client) Order(ctx context.Context, o keymgmt.Order) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	body, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
+	}
+	var out signResponse
+	if err := c.call(ctx, http.MethodPost, orderPath, body, &out); err != nil {
+		return err
+	}
+	if out.Error != nil {
+		return fromWire(out.Error)
+	}
+	return nil
+}
+
 // Sign implements keymgmt.Signer. A connection that turns out to be dead before a byte of the answer came is replaced
 // once and the request sent again, which its Ref makes safe; there is no other retry. Everything that goes wrong on
 // the way is keymgmt.ErrUnavailable, unless it is the caller's own context that ended.

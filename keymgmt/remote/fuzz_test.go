@@ -17,7 +17,13 @@ import (
 // picky signs nothing and insists that what reaches it has the shape of a request.
 type picky struct{ t *testing.T }
 
-func (p picky) For(string) keymgmt.Signer               { return p }
+func (p picky) For(string) keymgmt.Signer { return p }
+func (p picky) Order(_ context.Context, _ string, o keymgmt.Order) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	return keymgmt.ErrDenied
+}
 func (p picky) Health(context.Context) map[string]error { return nil }
 func (p picky) Sign(_ context.Context, r keymgmt.Request) (keymgmt.Signature, error) {
 	if len(r.Body) > 2*keymgmt.MaxBody {

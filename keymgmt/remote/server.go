@@ -27,6 +27,8 @@ const (
 type Signers interface {
 	// For returns the Signer of a client who was authenticated by that name.
 	For(caller string) keymgmt.Signer
+	// Order carries out an order of officers, which caller delivers.
+	Order(ctx context.Context, caller string, o keymgmt.Order) error
 	// Health says of each part whether it works; nil is good.
 	Health(ctx context.Context) map[string]error
 }
@@ -68,6 +70,7 @@ func Handler(s Signers, log *slog.Logger) http.Handler {
 	h := &handler{signers: s, log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+signPath, h.sign)
+	mux.HandleFunc("POST "+orderPath, h.order)
 	mux.HandleFunc("GET "+healthPath, h.health)
 	return mux
 }
@@ -115,6 +118,29 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, caller string) 
 	ctx, cancel := context.WithTimeout(r.Context(), signTimeout)
 	defer cancel()
 	return h.signers.For(caller).Sign(ctx, keymgmt.Request(in))
+}
+
+func (h *handler) order(w http.ResponseWriter, r *http.Request) {
+	caller, err := clientName(r)
+	if err != nil {
+		http.Error(w, "client certificate required", http.StatusUnauthorized)
+		return
+	}
+	var o keymgmt.Order
+	if err = readJSON(r.Body, maxRequest, &o); err != nil {
+		err = fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
+	} else {
+		ctx, cancel := context.WithTimeout(r.Context(), signTimeout)
+		defer cancel()
+		err = h.signers.Order(ctx, caller, o)
+	}
+	if err != nil {
+		status, wire := toWire(err)
+		h.log.Warn("order not carried out", "caller", caller, "from", r.RemoteAddr, "code", wire.Code, "error", err)
+		h.write(w, status, signResponse{Error: wire})
+		return
+	}
+	h.write(w, http.StatusOK, signResponse{})
 }
 
 func (h *handler) health(w http.ResponseWriter, r *http.Request) {

@@ -147,13 +147,14 @@ type known struct {
 	intents map[name]intent
 	spent   map[string]map[policy.Counter]*big.Int // key -> counter -> what counts now
 	holders map[numbered]*holder
+	frozen  map[string]bool         // key, or keymgmt.EveryKey
 	used    map[string]name         // nonce of an approval -> the request it was used for
 	last    map[string]*policy.Last // origin -> newest checkpoint
 }
 
 // load reads what the decisions on a group depend on, in one round trip.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
-	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, used: map[string]name{}, last: map[string]*policy.Last{}}
+	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}}
 	var keys, refs, nonces, origins []string
 	var b pgx.Batch
 	for _, e := range group {
@@ -180,6 +181,14 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		k.intents[n] = in
 		return err
 	}))
+	b.Queue(`SELECT DISTINCT ON (key) key, action = 'freeze' FROM signer.orders WHERE key = ANY($1) OR key = $2 ORDER BY key, n DESC`, keys, keymgmt.EveryKey).
+		Query(each(func(rows pgx.Rows) error {
+			var key string
+			var frozen bool
+			err := rows.Scan(&key, &frozen)
+			k.frozen[key] = frozen
+			return err
+		}))
 	b.Queue(`SELECT nonce, key, ref FROM signer.consent WHERE nonce = ANY($1)`, nonces).Query(each(func(rows pgx.Rows) error {
 		var nonce string
 		var n name
@@ -227,7 +236,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	if e.unreadable != nil {
 		return admitted{}, e.unreadable
 	}
-	facts := policy.Facts{Caller: e.caller, Now: k.now, Used: map[string]bool{}}
+	facts := policy.Facts{Caller: e.caller, Now: k.now, Used: map[string]bool{}, Frozen: k.frozen[n.key] || k.frozen[keymgmt.EveryKey]}
 	for _, c := range e.request.Consents {
 		if by, used := k.used[c.Nonce]; used && by != n {
 			facts.Used[c.Nonce] = true

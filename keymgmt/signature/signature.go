@@ -96,6 +96,10 @@ func verifyP256(public keymgmt.PublicKey, digest, sig []byte) bool {
 	if x == nil || len(digest) != digestSize || !isLow(sig[scalarSize:], elliptic.P256().Params().N) {
 		return false
 	}
-	key := ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}
-	return ecdsa.Verify(&key, digest, new(big.Int).SetBytes(sig[:scalarSize]), new(big.Int).SetBytes(sig[scalarSize:]))
+	point := make([]byte, 1+2*scalarSize)
+	point[0] = 4 // uncompressed
+	x.FillBytes(point[1 : 1+scalarSize])
+	y.FillBytes(point[1+scalarSize:])
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	return err == nil && ecdsa.Verify(key, digest, new(big.Int).SetBytes(sig[:scalarSize]), new(big.Int).SetBytes(sig[scalarSize:]))
 }

@@ -109,7 +109,12 @@ func publicOf(a keymgmt.Algorithm, version json.RawMessage) (keymgmt.PublicKey, 
 	if err != nil || !ok || point.Curve != elliptic.P256() {
 		return keymgmt.PublicKey{}, errNoPublic
 	}
-	return keymgmt.NewPublicKey(a, elliptic.MarshalCompressed(point.Curve, point.X, point.Y))
+	raw, err := point.Bytes() // 4, x and y
+	if err != nil {
+		return keymgmt.PublicKey{}, errNoPublic
+	}
+	const x, end = 1, 33
+	return keymgmt.NewPublicKey(a, append([]byte{2 + raw[len(raw)-1]&1}, raw[x:end]...))
 }
 
 // signItem and signRequest are the engine's words. A []byte is base64 in JSON, as the engine wants it.

@@ -128,13 +128,6 @@ func (p *parser) take(n int) []byte {
 	return taken
 }
 
-func (p *parser) uint8() uint8 {
-	if b := p.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
 func (p *parser) uint32() uint32 {
 	if b := p.take(4); b != nil {
 		return binary.BigEndian.Uint32(b)
