@@ -136,7 +136,7 @@ func (p *Policy) consents(r keymgmt.Request, m payload.Meaning, facts Facts) ([]
 // approved checks the approvals against the rules that apply to a transaction.
 func (r *TransactionRule) approved(out map[protocol.Asset]*big.Int, given []Officer) error {
 	for _, rule := range r.Approvals {
-		if a := rule.Above; a != nil && (out[a.Asset] == nil || !a.Amount.over(out[a.Asset])) {
+		if a := rule.Above; a != nil && (out[a.Asset] == nil || !a.Amount.over(out[a.Asset], protocol.Decimals)) {
 			continue
 		}
 		if !satisfied(rule.Needs, given) {
@@ -220,6 +220,11 @@ func (f *File) validateOfficers() error {
 func (f *File) validateNeeds(rule ApprovalRule) error {
 	if len(rule.Needs) == 0 || rule.Above != nil && (rule.Above.Asset.IsZero() || rule.Above.Amount.IsZero()) {
 		return errors.New("transaction.approval needs somebody to approve, and an asset with its amount")
+	}
+	if rule.Above != nil {
+		if err := countable("transaction.approval", protocol.Decimals, rule.Above.Amount); err != nil {
+			return err
+		}
 	}
 	for _, n := range rule.Needs {
 		if n.Group == "" || n.Count < 1 || n.Count > maxNeed {

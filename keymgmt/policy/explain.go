@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"math/big"
 	"strings"
 	"time"
 
@@ -45,6 +46,10 @@ func (k *Key) explain() []string {
 		say("signs SEP-10 challenges of %s for %s, valid for %s at most", c.WebAuthDomain, strings.Join(c.HomeDomains, ", "), seconds(c.MaxSeconds))
 	case k.Checkpoint != nil:
 		say("signs checkpoints of the log %s, which only grows", k.Checkpoint.Origin)
+	case k.Bitcoin != nil:
+		k.Bitcoin.explain(say)
+	case k.Ethereum != nil:
+		k.Ethereum.explain(say)
 	case k.JWT != nil:
 		say("signs tokens of %s, valid for %s at most", strings.Join(k.JWT.Issuers, ", "), seconds(k.JWT.MaxSeconds))
 	}
@@ -131,7 +136,7 @@ func (f *File) Lint() []string {
 				warn("pays %s to anyone without anybody's approval", assets(p.Assets))
 			}
 		}
-		if c := r.CreateAccount; c != nil && parties(c.Destinations) == "anyone" && c.MaxStarting.over(oneThousand) {
+		if c := r.CreateAccount; c != nil && parties(c.Destinations) == "anyone" && c.MaxStarting.over(oneThousand, 0) {
 			warn("creates accounts for anyone with more than 1000 DIAM")
 		}
 		for _, l := range r.Limits {
@@ -144,7 +149,7 @@ func (f *File) Lint() []string {
 			if short.Length > Duration(24*time.Hour) {
 				warn("has no limit on %s for a day or less: all of %s can leave at once", l.Asset, short.Max)
 			}
-			if !l.PerTransaction.over(short.Max.stroops) && l.PerTransaction.String() != short.Max.String() {
+			if l.PerTransaction.atto.Cmp(short.Max.atto) > 0 {
 				warn("a transaction may move %s of %s, more than the %s of its window: one of them means nothing", l.PerTransaction, l.Asset, short.Max)
 			}
 		}
@@ -152,4 +157,4 @@ func (f *File) Lint() []string {
 	return lines
 }
 
-var oneThousand = constant("1000").stroops
+var oneThousand = big.NewInt(1000)

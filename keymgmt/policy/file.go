@@ -47,7 +47,7 @@ type File struct {
 	Keys             []Key                `toml:"key"`
 }
 
-// Key holds the rules of one key. Exactly one of the four sections is there: a key has one purpose, so that no message
+// Key holds the rules of one key. Exactly one of the sections is there: a key has one purpose, so that no message
 // of one kind can be mistaken for one of another under the same key.
 type Key struct {
 	ID      keymgmt.KeyID `toml:"id"`
@@ -59,6 +59,8 @@ type Key struct {
 	Challenge   *ChallengeRule   `toml:"challenge,omitempty"`
 	Checkpoint  *CheckpointRule  `toml:"checkpoint,omitempty"`
 	JWT         *JWTRule         `toml:"jwt,omitempty"`
+	Bitcoin     *BitcoinRule     `toml:"bitcoin,omitempty"`
+	Ethereum    *EthereumRule    `toml:"ethereum,omitempty"`
 }
 
 // Marshal returns the file to be signed, after checking it.
@@ -285,6 +287,12 @@ func (k *Key) validate() error {
 	}
 	if k.JWT != nil {
 		sections = append(sections, k.JWT.validate())
+	}
+	if k.Bitcoin != nil {
+		sections = append(sections, k.Bitcoin.validate(k))
+	}
+	if k.Ethereum != nil {
+		sections = append(sections, k.Ethereum.validate(k))
 	}
 	if len(sections) != 1 {
 		return fmt.Errorf("%d kinds of thing to sign, need exactly one", len(sections))

@@ -136,6 +136,10 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	switch {
 	case m.Transaction != nil && rule.Transaction != nil:
 		reserve, err = p.transaction(rule, m.Transaction, given, facts)
+	case m.Bitcoin != nil && rule.Bitcoin != nil:
+		reserve, err = p.bitcoin(rule.Bitcoin, m.Bitcoin, facts)
+	case m.Ethereum != nil && rule.Ethereum != nil:
+		reserve, err = rule.Ethereum.decide(m.Ethereum, facts)
 	case m.Challenge != nil && rule.Challenge != nil:
 		err = p.challenge(rule, m.Challenge, facts)
 	case m.Checkpoint != nil && rule.Checkpoint != nil:

@@ -107,7 +107,7 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, fa
 		return nil, deny("network", "the transaction is for network %s", t.Network)
 	case t.Source != k.Public.account():
 		return nil, deny("transaction.source", "source %s is not the key's account", t.Source)
-	case rule.MaxFee.over(t.Fee):
+	case rule.MaxFee.over(t.Fee, protocol.Decimals):
 		return nil, deny("transaction.max_fee", "fee %s is over %s", payload.Decimal(t.Fee), rule.MaxFee)
 	case len(t.Operations) > rule.MaxOperations:
 		return nil, deny("transaction.max_operations", "%d operations are over %d", len(t.Operations), rule.MaxOperations)
@@ -140,7 +140,7 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, fa
 
 // reserve checks the sums against the limits.
 func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int, facts Facts) ([]Reservation, error) {
-	list, err := count("transaction.fee_window", FeeCounter, fee, r.FeeWindows, facts)
+	list, err := count(use{"transaction.fee_window", FeeCounter, fee, protocol.Decimals}, r.FeeWindows, facts)
 	if err != nil {
 		return nil, err
 	}
@@ -150,10 +150,10 @@ func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int,
 		if i < 0 {
 			return nil, deny("transaction.limit", "no limit lets %s leave", asset)
 		}
-		if limit := r.Limits[i]; limit.PerTransaction.over(out[asset]) {
+		if limit := r.Limits[i]; limit.PerTransaction.over(out[asset], protocol.Decimals) {
 			return nil, deny("transaction.limit.per_transaction", "%s of %s is over %s", payload.Decimal(out[asset]), asset, limit.PerTransaction)
 		}
-		more, err := count("transaction.limit.window", asset.String(), out[asset], r.Limits[i].Windows, facts)
+		more, err := count(use{"transaction.limit.window", asset.String(), out[asset], protocol.Decimals}, r.Limits[i].Windows, facts)
 		if err != nil {
 			return nil, err
 		}
@@ -204,7 +204,7 @@ func (p *Policy) createAccount(r *CreateAccountRule, op payload.CreateAccount) e
 	if r == nil {
 		return deny("transaction.operation", "create_account is not allowed")
 	}
-	if r.MaxStarting.over(op.Starting) {
+	if r.MaxStarting.over(op.Starting, protocol.Decimals) {
 		return deny("transaction.create_account.max_starting_balance", "%s is over %s", payload.Decimal(op.Starting), r.MaxStarting)
 	}
 	return p.destination("transaction.create_account.destinations", r.Destinations, op.Destination)
@@ -323,20 +323,21 @@ func (r *TransactionRule) validate() error {
 	case r.MaxOperations < 1 || r.MaxOperations > xdr.MaxOpsPerTx:
 		return fmt.Errorf("transaction.max_operations is %d", r.MaxOperations)
 	}
-	errs := []error{validWindows("transaction.fee_window", r.FeeWindows)}
+	errs := []error{validWindows("transaction.fee_window", protocol.Decimals, r.FeeWindows), countable("transaction.max_fee", protocol.Decimals, r.MaxFee)}
 	seen := map[protocol.Asset]bool{}
 	for _, l := range r.Limits {
 		if l.Asset.IsZero() || seen[l.Asset] || l.PerTransaction.IsZero() {
 			return fmt.Errorf("transaction.limit of %s is there twice or not complete", l.Asset)
 		}
 		seen[l.Asset] = true
-		errs = append(errs, validWindows("transaction.limit of "+l.Asset.String(), l.Windows))
+		errs = append(errs, validWindows("transaction.limit of "+l.Asset.String(), protocol.Decimals, l.Windows), countable("transaction.limit", protocol.Decimals, l.PerTransaction))
 	}
 	if c := r.CreateAccount; c != nil {
 		errs = append(errs, validParties("transaction.create_account.destinations", c.Destinations))
 		if c.MaxStarting.IsZero() {
 			errs = append(errs, errors.New("transaction.create_account needs max_starting_balance"))
 		}
+		errs = append(errs, countable("transaction.create_account.max_starting_balance", protocol.Decimals, c.MaxStarting))
 	}
 	for _, pay := range r.Payments {
 		errs = append(errs, validParties("transaction.payment.destinations", pay.Destinations), someAssets("payment", pay.Assets))

@@ -7,23 +7,26 @@ import (
 	"strings"
 
 	"github.com/diamante/gateway/keymgmt"
-	"github.com/diamante/gateway/keymgmt/payload"
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// maxDigits bounds the digits of a Quantity: far past any ledger's amounts, so that a day's sum can be written too.
-const maxDigits = 30
+// maxDigits bounds the digits of a Quantity: far past any ledger's amounts, so that a month's sum can be written too.
+// maxDecimals is what Ethereum counts to.
+const (
+	maxDigits   = 45
+	maxDecimals = 18
+)
 
-// Quantity is an amount in a policy file: decimal text with at most seven decimals and no upper bound of the machine's.
-// The zero value is no quantity: a limit that was left out is an error and never zero or infinite.
-type Quantity struct{ stroops *big.Int }
+// Quantity is an amount in a policy file, of whatever has up to 18 decimals: decimal text, with no upper bound of the
+// machine's. The zero value is no quantity: a limit that was left out is an error and never zero or infinite.
+type Quantity struct{ atto *big.Int } // in units of the 18th decimal
 
-// ParseQuantity reads digits, optionally a point and one to seven digits.
+// ParseQuantity reads digits, optionally a point and one to 18 digits.
 func ParseQuantity(s string) (Quantity, error) {
 	whole, frac, point := strings.Cut(s, ".")
-	digits := whole + frac + strings.Repeat("0", max(0, protocol.Decimals-len(frac)))
+	digits := whole + frac + strings.Repeat("0", max(0, maxDecimals-len(frac)))
 	notDigit := func(r rune) bool { return r < '0' || r > '9' }
-	if whole == "" || point && frac == "" || len(frac) > protocol.Decimals || len(digits) > maxDigits ||
+	if whole == "" || point && frac == "" || len(frac) > maxDecimals || len(digits) > maxDigits ||
 		strings.ContainsFunc(digits, notDigit) {
 		return Quantity{}, fmt.Errorf("%w: quantity %.40q", ErrInvalid, s)
 	}
@@ -35,19 +38,35 @@ func ParseQuantity(s string) (Quantity, error) {
 }
 
 // IsZero reports whether q was never set. Nought is a quantity; toml leaves out what was never set.
-func (q Quantity) IsZero() bool { return q.stroops == nil }
+func (q Quantity) IsZero() bool { return q.atto == nil }
 
-// String returns decimal notation with seven digits, "" for the zero value.
+// String returns decimal notation with seven decimals, or more where there are more, "" for the zero value.
 func (q Quantity) String() string {
-	if q.stroops == nil {
+	if q.atto == nil {
 		return ""
 	}
-	return payload.Decimal(q.stroops)
+	s := decimal(q.atto, maxDecimals)
+	for strings.HasSuffix(s, "0") && len(s)-strings.IndexByte(s, '.')-1 > protocol.Decimals {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// decimal writes n, which counts the last of so many decimals.
+func decimal(n *big.Int, decimals int) string {
+	digits := n.String()
+	if missing := decimals + 1 - len(digits); missing > 0 {
+		digits = strings.Repeat("0", missing) + digits
+	}
+	if decimals == 0 {
+		return digits
+	}
+	return digits[:len(digits)-decimals] + "." + digits[len(digits)-decimals:]
 }
 
 // MarshalText returns decimal notation; the zero value is an error.
 func (q Quantity) MarshalText() ([]byte, error) {
-	if q.stroops == nil {
+	if q.atto == nil {
 		return nil, fmt.Errorf("%w: quantity that was not set", ErrInvalid)
 	}
 	return []byte(q.String()), nil
@@ -59,8 +78,23 @@ func (q *Quantity) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// over reports whether n is more than q allows. A quantity that was never set allows nothing.
-func (q Quantity) over(n *big.Int) bool { return q.stroops == nil || n.Cmp(q.stroops) > 0 }
+// countable refuses quantities with more decimals than what they are of has, which no amount could ever meet.
+func countable(name string, decimals int, list ...Quantity) error {
+	unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(maxDecimals-decimals)), nil)
+	for _, q := range list {
+		if q.atto != nil && new(big.Int).Rem(q.atto, unit).Sign() != 0 {
+			return fmt.Errorf("%s: %s has more than %d decimals", name, q, decimals)
+		}
+	}
+	return nil
+}
+
+// over reports whether n, which counts the last of so many decimals, is more than q allows. A quantity that was never set
+// allows nothing.
+func (q Quantity) over(n *big.Int, decimals int) bool {
+	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(maxDecimals-decimals)), nil)
+	return q.atto == nil || scale.Mul(scale, n).Cmp(q.atto) > 0
+}
 
 // Party is one account, or any: an entry in a list of who may be at the other end. The zero value is nobody.
 type Party struct {

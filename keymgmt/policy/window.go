@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/diamante/gateway/keymgmt"
-	"github.com/diamante/gateway/keymgmt/payload"
 )
 
 // Bounds of a window.
@@ -71,21 +70,36 @@ const FeeCounter = "fee"
 // Reservation is what the approved messages use up of a limit. The service stores it before anything is signed.
 type Reservation struct {
 	Counter Counter
-	Amount  *big.Int // in stroops, not negative
+	Amount  *big.Int // in the smallest unit, not negative
 }
 
 // Counters returns the counters on which a decision about a key depends.
 func (p *Policy) Counters(key keymgmt.KeyID) (list []Counter) {
 	rule := p.keys[key]
-	if rule == nil || rule.Transaction == nil {
+	if rule == nil {
 		return nil
 	}
-	for _, w := range rule.Transaction.FeeWindows {
-		list = append(list, Counter{FeeCounter, time.Duration(w.Length)})
+	add := func(name string, windows []Window) {
+		for _, w := range windows {
+			list = append(list, Counter{name, time.Duration(w.Length)})
+		}
 	}
-	for _, l := range rule.Transaction.Limits {
-		for _, w := range l.Windows {
-			list = append(list, Counter{l.Asset.String(), time.Duration(w.Length)})
+	switch {
+	case rule.Transaction != nil:
+		add(FeeCounter, rule.Transaction.FeeWindows)
+		for _, l := range rule.Transaction.Limits {
+			add(l.Asset.String(), l.Windows)
+		}
+	case rule.Bitcoin != nil:
+		add(FeeCounter, rule.Bitcoin.FeeWindows)
+		add(rule.Bitcoin.Chain, rule.Bitcoin.Windows)
+	case rule.Ethereum != nil:
+		add(FeeCounter, rule.Ethereum.FeeWindows)
+		if t := rule.Ethereum.Transfer; t != nil {
+			add(etherCounter, t.Windows)
+		}
+		for _, t := range rule.Ethereum.Tokens {
+			add(t.Contract.String(), t.Windows)
 		}
 	}
 	return list
@@ -98,12 +112,19 @@ type Holder struct {
 	Reserved map[Counter]*big.Int
 }
 
+// use is what a transaction uses up of a counter, which counts the last of so many decimals.
+type use struct {
+	rule, name string
+	amount     *big.Int
+	decimals   int
+}
+
 // count adds up an amount against the windows.
-func count(rule, name string, n *big.Int, windows []Window, facts Facts) ([]Reservation, error) {
+func count(u use, windows []Window, facts Facts) ([]Reservation, error) {
 	var list []Reservation
 	for _, w := range windows {
-		c := Counter{name, time.Duration(w.Length)}
-		amount, after := new(big.Int).Set(n), new(big.Int)
+		c := Counter{u.name, time.Duration(w.Length)}
+		amount, after := new(big.Int).Set(u.amount), new(big.Int)
 		if before := facts.Spent[c]; before != nil {
 			after.Set(before)
 		}
@@ -112,8 +133,8 @@ func count(rule, name string, n *big.Int, windows []Window, facts Facts) ([]Rese
 				amount.Set(held)
 			}
 		}
-		if w.Max.over(after.Add(after, amount)) {
-			return nil, deny(rule, "%s would make it %s %s, over %s", payload.Decimal(n), payload.Decimal(after), c, w.Max)
+		if w.Max.over(after.Add(after, amount), u.decimals) {
+			return nil, deny(u.rule, "%s would make it %s %s, over %s", decimal(u.amount, u.decimals), decimal(after, u.decimals), c, w.Max)
 		}
 		list = append(list, Reservation{c, amount})
 	}
@@ -136,7 +157,7 @@ func (h *Holder) takeOver(list []Reservation) []Reservation {
 	return list
 }
 
-func validWindows(name string, list []Window) error {
+func validWindows(name string, decimals int, list []Window) error {
 	if len(list) == 0 {
 		return fmt.Errorf("%s has no window", name)
 	}
@@ -144,6 +165,9 @@ func validWindows(name string, list []Window) error {
 	for _, w := range list {
 		if d := time.Duration(w.Length); d < minWindow || d > maxWindow || seen[w.Length] || w.Max.IsZero() {
 			return errors.New(name + " has a window that is too short, too long, there twice or without a maximum")
+		}
+		if err := countable(name, decimals, w.Max); err != nil {
+			return err
 		}
 		seen[w.Length] = true
 	}

@@ -163,7 +163,7 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		for _, c := range e.request.Consents {
 			nonces = append(nonces, c.Nonce)
 		}
-		if e.meaning.Transaction != nil && e.made == nil {
+		if e.counts() && e.made == nil {
 			k.queueUsage(&b, s.cfg.Policy, e)
 		}
 		if c := e.meaning.Checkpoint; c != nil && k.last[c.Origin] == nil {
@@ -242,7 +242,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 			facts.Used[c.Nonce] = true
 		}
 	}
-	if e.meaning.Transaction != nil {
+	if e.counts() {
 		facts.Spent, facts.Holder = k.usage(e)
 	}
 	if c := e.meaning.Checkpoint; c != nil {
@@ -256,7 +256,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 		k.journal(e, w)
 	}
 	k.consume(e, w)
-	if e.meaning.Transaction != nil {
+	if e.counts() {
 		k.reserve(e, approval, w)
 	}
 	return admitted{approval: approval}, nil

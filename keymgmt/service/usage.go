@@ -3,6 +3,7 @@ package service
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/big"
 	"time"
 
@@ -18,9 +19,22 @@ type numbered struct {
 	sequence    int64
 }
 
+// counts reports whether an entry is of a kind that limits count.
+func (e *entry) counts() bool {
+	return e.meaning.Transaction != nil || e.meaning.Bitcoin != nil || e.meaning.Ethereum != nil
+}
+
+// numbered returns the sequence number of a transaction, or the nonce of one of Ethereum, which works the same. A payment of
+// Bitcoin has none and goes by its own ref: of two that spend the same output both count.
 func (e *entry) numbered() numbered {
-	t := e.meaning.Transaction
-	return numbered{e.request.Key.String(), t.Source.String(), t.Sequence}
+	n := e.name()
+	if t := e.meaning.Transaction; t != nil {
+		return numbered{n.key, t.Source.String(), t.Sequence}
+	}
+	if t := e.meaning.Ethereum; t != nil && t.Nonce <= math.MaxInt64 {
+		return numbered{n.key, "ethereum:" + t.ChainID.String(), int64(t.Nonce)}
+	}
+	return numbered{n.key, "ref:" + n.ref, 0}
 }
 
 // holder is the ref that a sequence number was signed for last, and what it has reserved and not given back.
@@ -46,7 +60,7 @@ type reservation struct {
 
 // queueUsage asks for what a decision about a transaction depends on.
 func (k *known) queueUsage(b *pgx.Batch, p *policy.Policy, e *entry) {
-	n, number := e.name(), e.numbered()
+	n := e.name()
 	if k.spent[n.key] == nil {
 		k.spent[n.key] = map[policy.Counter]*big.Int{}
 		var names []string
@@ -62,6 +76,7 @@ func (k *known) queueUsage(b *pgx.Batch, p *policy.Policy, e *entry) {
 			return err
 		}))
 	}
+	number := e.numbered()
 	if _, asked := k.holders[number]; asked {
 		return
 	}
