@@ -3,7 +3,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PROGRAMS    := diamante diamante-node diamante-signer diamante-gateway
 
-.PHONY: all run demo test deps build unit judges fips lint vuln fuzz bench release clean
+.PHONY: all run demo test deps build unit kill judges fips lint vuln fuzz bench release clean
 all: build
 
 # Bring the whole system up under .run/, play the story once, stay up until interrupted.
@@ -24,10 +24,14 @@ deps:
 build:
 	go build -trimpath -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
 
-# The whole system is killed at every boundary and at 200 random moments after everything else, alone on the machine.
+# The whole system is killed at every boundary and at some random moments after everything else, alone on the machine.
 unit:
 	go test -race -timeout 20m $$(go list ./... | grep -v /cmd/internal/rig)
-	go test -timeout 20m ./cmd/internal/rig
+	DIAMANTE_KILLS=50 go test -timeout 20m ./cmd/internal/rig
+
+# At 200 random moments, or at KILLS of them.
+kill: deps build
+	DIAMANTE_KILLS=$(or $(KILLS),200) go test -count=1 -timeout 60m -v -run TestKill ./cmd/internal/rig
 
 # Others' libraries, which no program links, judge what our readers of coins understand.
 judges:
