@@ -56,6 +56,9 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
+	if own, ok := t.(*testing.T); ok {
+		own.Parallel() // most of a test is waiting, and each has everything of its own
+	}
 	f := &fixture{t: t, ctx: context.Background(), sig: newSigner()}
 	root, rootID := f.sig.key(t, "network/root")
 	issuing, issuingID := f.sig.key(t, "anchor/usd/issuing")
