@@ -23,6 +23,7 @@ func TestBadRequests(t *testing.T) {
 	alice, stranger := f.customer("alice"), nodetest.NewWallet(t)
 	bob := f.customer("bob")
 	f.freeze(bob)
+	f.idle()
 	before := f.records("%")
 	amount := func(s string) protocol.Amount { return nodetest.Amount(t, s) }
 	deposit := func(change func(*anchor.DepositRequest)) error {

@@ -27,6 +27,16 @@ func (f *fixture) caughtUp() {
 	f.within("caught up", func() (bool, any) { h, err := f.svc.Health(f.ctx); return err == nil && h.Lag == 0, []any{h, err} })
 }
 
+// idle waits until nothing is to be done and every ledger was read: what was asked for is recorded then.
+func (f *fixture) idle() {
+	f.t.Helper()
+	f.within("idle", func() (bool, any) {
+		jobs, err := f.svc.Jobs(f.ctx, anchor.Page{})
+		return err == nil && len(jobs) == 0, []any{jobs, err}
+	})
+	f.caughtUp()
+}
+
 // signedIssue waits for the signed transaction of the one open issue.
 func (f *fixture) signedIssue() (env xdr.TransactionEnvelope) {
 	f.t.Helper()

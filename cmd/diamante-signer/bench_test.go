@@ -18,7 +18,7 @@ import (
 )
 
 // benchCallers is how many callers ask at once, for each processor.
-const benchCallers = 8
+const benchCallers = 16
 
 // BenchmarkSign measures tokens signed by a key in the HSM, with the journal in PostgreSQL: by the service in this
 // process, and by the whole program through mutual TLS.
