@@ -46,9 +46,11 @@ func adopt(ctx context.Context, db *audit.DB, p *policy.Policy) error {
 	return unavailable(fmt.Errorf("policy: %w", err))
 }
 
-// findRequests returns what the journal has of some requests.
-const findRequests = `SELECT r.key, r.ref, r.kind, r.body, s.public, s.signature FROM unnest($1::text[], $2::text[]) AS q (key, ref)
-	JOIN signer.request r USING (key, ref) LEFT JOIN signer.signature s USING (key, ref)`
+// findRequests returns what the journal has of some requests. Each is looked up by itself: the planner, who thinks that an
+// array is long, would read whole tables to join them.
+const findRequests = `SELECT q.key, q.ref, r.kind, r.body, s.public, s.signature FROM unnest($1::text[], $2::text[]) AS q (key, ref)
+	CROSS JOIN LATERAL (SELECT kind, body FROM signer.request r WHERE r.key = q.key AND r.ref = q.ref LIMIT 1) r
+	LEFT JOIN LATERAL (SELECT public, signature FROM signer.signature s WHERE s.key = q.key AND s.ref = q.ref LIMIT 1) s ON true`
 
 // name is what a request is known by: its key and its ref.
 type name struct{ key, ref string }
