@@ -503,9 +503,12 @@ func TestPINIsWiped(t *testing.T) {
 		given = read(t, setup.PINFile)
 		return given, nil
 	}
-	ready(t, start(t, cfg))
+	t.Run("used", func(t *testing.T) { ready(t, start(t, cfg)) }) // and closed: the writer wipes after the child has read
 	mu.Lock()
 	defer mu.Unlock()
+	if len(given) == 0 {
+		t.Fatal("no PIN was asked for")
+	}
 	for _, b := range given {
 		if b != 0 {
 			t.Fatal("the PIN is still in memory")
