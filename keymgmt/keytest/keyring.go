@@ -17,6 +17,7 @@ import (
 type Keyring interface {
 	Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicKey, error)
 	Sign(ctx context.Context, a *policy.Approval) ([][]byte, error)
+	Home(key keymgmt.KeyID) keymgmt.Home
 	Ping(ctx context.Context) error
 }
 

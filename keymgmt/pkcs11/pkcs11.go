@@ -167,6 +167,9 @@ func (k *Keyring) Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.Public
 	})
 }
 
+// Home is the device, whatever key it is of.
+func (k *Keyring) Home(keymgmt.KeyID) keymgmt.Home { return keymgmt.Hardware }
+
 // Sign spends the approval and returns the signatures of its messages, verified.
 func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
 	if err := ctx.Err(); err != nil {

@@ -20,6 +20,9 @@ type Keyring interface {
 	// Sign spends the approval for the key it names and returns one signature for each of its messages, in their
 	// order, each in the form of the key's algorithm. The service verifies them before anyone else sees them.
 	Sign(ctx context.Context, a *policy.Approval) ([][]byte, error)
+	// Home says where the private key of key is when it signs, as far as the keyring knows without a look: it need not
+	// check that there is such a key. Zero for one that it cannot have.
+	Home(key keymgmt.KeyID) keymgmt.Home
 	// Ping reports whether signing can be expected to work now. It is cheap enough for every health check.
 	Ping(ctx context.Context) error
 }

@@ -138,22 +138,6 @@ func nameOf(id keymgmt.KeyID, name string) string {
 	return strings.ReplaceAll(id.String(), "/", ".") // an id has no points, so no two ids get one name
 }
 
-// Custody is where a private key is when it signs. Zero is invalid.
-type Custody uint8
-
-// The kinds of custody in this package.
-const (
-	// InVault: the private key never leaves Vault.
-	InVault Custody = iota + 1
-	// SoftwareSealed: the private key is in our memory for the time of a signature. Policy should give it less.
-	SoftwareSealed
-)
-
-// String returns the name for policies and people, "" when it is invalid.
-func (c Custody) String() string {
-	return map[Custody]string{InVault: "vault", SoftwareSealed: "software-sealed"}[c]
-}
-
 // Keyring signs and seals with keys in Vault. It is safe for concurrent use.
 type Keyring struct {
 	client *Client
@@ -253,15 +237,15 @@ const frozen = "is frozen: a signature of it did not verify"
 // Ping reports whether signing can be expected to work now.
 func (k *Keyring) Ping(ctx context.Context) error { return k.client.Ping(ctx) }
 
-// Custody says where the private key is when it signs.
-func (k *Keyring) Custody(key keymgmt.KeyID) (Custody, error) {
+// Home says where the private key is when it signs. Zero for a key that is not configured, or signs nothing.
+func (k *Keyring) Home(key keymgmt.KeyID) keymgmt.Home {
 	switch p, ok := k.pins[key]; {
 	case !ok || p.algorithm.String() == "":
-		return 0, fmt.Errorf("%w: %s", keymgmt.ErrUnknownKey, key)
+		return 0
 	case p.algorithm == keymgmt.Secp256k1:
-		return SoftwareSealed, nil
+		return keymgmt.SoftwareSealed
 	default:
-		return InVault, nil
+		return keymgmt.Vault
 	}
 }
 

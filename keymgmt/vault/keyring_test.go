@@ -73,16 +73,13 @@ func TestAlgorithms(t *testing.T) {
 	if _, err := ring.Public(t.Context(), sealer(t)); !errors.Is(err, keymgmt.ErrUnknownKey) {
 		t.Errorf("a sealing key has a public key: %v", err)
 	}
-	for id, want := range map[string]Custody{"anchor/usd": InVault, "web/jwt": InVault, "coins/btc": SoftwareSealed} {
-		if got, err := ring.Custody(keytest.Key(t, id)); err != nil || got != want {
-			t.Errorf("%s: custody %v, %v, want %v", id, got, err, want)
+	for id, want := range map[string]keymgmt.Home{"anchor/usd": keymgmt.Vault, "web/jwt": keymgmt.Vault, "coins/btc": keymgmt.SoftwareSealed, "no/key": 0} {
+		if got := ring.Home(keytest.Key(t, id)); got != want {
+			t.Errorf("%s: home %v, want %v", id, got, want)
 		}
 	}
-	if InVault.String() != "vault" || SoftwareSealed.String() != "software-sealed" || Custody(0).String() != "" {
-		t.Error("names of custody")
-	}
-	if _, err := ring.Custody(sealer(t)); !errors.Is(err, keymgmt.ErrUnknownKey) {
-		t.Errorf("custody of a key that signs nothing: %v", err)
+	if got := ring.Home(sealer(t)); got != 0 {
+		t.Errorf("home %v of a key that signs nothing", got)
 	}
 }
 

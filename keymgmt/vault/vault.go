@@ -16,7 +16,7 @@
 //     vanish (deletion_allowed) are refused, at start and as long as the program runs: they are read again every minute.
 //   - Every signature is verified against the known public key before it is handed out.
 //   - Vault has no secp256k1. Such a key is made here, sealed by a key in Vault with its id and public key as additional
-//     data, unsealed for one approval and wiped. Custody says so, and policy should give such keys less.
+//     data, unsealed for one approval and wiped. Home says so, and policy gives such keys less.
 //   - Vault sealed, in standby, overloaded or away is keymgmt.ErrUnavailable, never a refusal. So is a login that fails.
 //
 // The HTTP client is a small one of our own instead of Vault's: that one obeys environment variables (one of them turns

@@ -118,6 +118,9 @@ func (r *Ring) Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicKey
 	return public.Public, r.recognise(key, public.Public)
 }
 
+// Home is the device, whatever key it is of.
+func (r *Ring) Home(keymgmt.KeyID) keymgmt.Home { return keymgmt.Hardware }
+
 // recognise holds a key to what it was when it was seen first.
 func (r *Ring) recognise(key keymgmt.KeyID, public keymgmt.PublicKey) error {
 	r.mu.Lock()
