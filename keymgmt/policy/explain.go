@@ -46,6 +46,8 @@ func (k *Key) explain() []string {
 		say("signs SEP-10 challenges of %s for %s, valid for %s at most", c.WebAuthDomain, strings.Join(c.HomeDomains, ", "), seconds(c.MaxSeconds))
 	case k.Checkpoint != nil:
 		say("signs checkpoints of the log %s, which only grows", k.Checkpoint.Origin)
+	case k.SCP != nil:
+		k.SCP.explain(k, say)
 	case k.Bitcoin != nil:
 		k.Bitcoin.explain(say)
 	case k.Ethereum != nil:
@@ -124,13 +126,16 @@ func (f *File) Lint() []string {
 	var lines []string
 	for i := range f.Keys {
 		k := &f.Keys[i]
+		warn := func(format string, args ...any) {
+			lines = append(lines, k.ID.String()+": "+fmt.Sprintf(format, args...))
+		}
+		if k.SCP != nil {
+			k.SCP.lint(warn)
+		}
 		if k.Transaction == nil {
 			continue
 		}
 		r := k.Transaction
-		warn := func(format string, args ...any) {
-			lines = append(lines, k.ID.String()+": "+fmt.Sprintf(format, args...))
-		}
 		for _, p := range r.Payments {
 			if len(r.Approvals) == 0 && parties(p.Destinations) == "anyone" {
 				warn("pays %s to anyone without anybody's approval", assets(p.Assets))

@@ -59,6 +59,7 @@ type Key struct {
 	Challenge   *ChallengeRule   `toml:"challenge,omitempty"`
 	Checkpoint  *CheckpointRule  `toml:"checkpoint,omitempty"`
 	JWT         *JWTRule         `toml:"jwt,omitempty"`
+	SCP         *SCPRule         `toml:"scp,omitempty"`
 	Bitcoin     *BitcoinRule     `toml:"bitcoin,omitempty"`
 	Ethereum    *EthereumRule    `toml:"ethereum,omitempty"`
 }
@@ -287,6 +288,9 @@ func (k *Key) validate() error {
 	}
 	if k.JWT != nil {
 		sections = append(sections, k.JWT.validate())
+	}
+	if k.SCP != nil {
+		sections = append(sections, k.SCP.validate(k))
 	}
 	if k.Bitcoin != nil {
 		sections = append(sections, k.Bitcoin.validate(k))

@@ -50,6 +50,8 @@ type Facts struct {
 	// Last is the newest checkpoint that was signed for the origin in question. Nil denies every checkpoint; a log
 	// that never had one is at size 0.
 	Last *Last
+	// Marks is what the validator in question has signed last. Nil denies all that a validator says.
+	Marks *Marks
 }
 
 // Last is the high-water mark of a log.
@@ -146,6 +148,10 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 		err = rule.Checkpoint.decide(m.Checkpoint, facts)
 	case m.JWT != nil && rule.JWT != nil:
 		err = rule.JWT.decide(rule.ID, m.JWT, facts)
+	case m.Statement != nil && rule.SCP != nil:
+		err = p.statement(rule, m.Statement, facts)
+	case m.SCPValue != nil && rule.SCP != nil:
+		err = p.proposal(rule, m.SCPValue, facts)
 	default:
 		err = deny("kind", "key %s may not sign a %s", r.Key, r.Kind)
 	}

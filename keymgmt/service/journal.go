@@ -150,11 +150,12 @@ type known struct {
 	frozen  map[string]bool         // key, or keymgmt.EveryKey
 	used    map[string]name         // nonce of an approval -> the request it was used for
 	last    map[string]*policy.Last // origin -> newest checkpoint
+	gates
 }
 
 // load reads what the decisions on a group depend on, in one round trip.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
-	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}}
+	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates()}
 	var keys, refs, nonces, origins []string
 	var b pgx.Batch
 	for _, e := range group {
@@ -165,6 +166,9 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		}
 		if e.counts() && e.made == nil {
 			k.queueUsage(&b, s.cfg.Policy, e)
+		}
+		if e.made == nil {
+			s.queueGates(&b, k, e)
 		}
 		if c := e.meaning.Checkpoint; c != nil && k.last[c.Origin] == nil {
 			origins, k.last[c.Origin] = append(origins, c.Origin), &policy.Last{}
@@ -248,6 +252,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	if c := e.meaning.Checkpoint; c != nil {
 		facts.Last = k.last[c.Origin]
 	}
+	s.gateFacts(k, e, &facts)
 	approval, err := s.cfg.Policy.Decide(e.request, e.meaning, facts)
 	if err != nil {
 		return admitted{}, err
@@ -256,6 +261,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 		k.journal(e, w)
 	}
 	k.consume(e, w)
+	s.passGates(k, e, w)
 	if e.counts() {
 		k.reserve(e, approval, w)
 	}

@@ -19,6 +19,7 @@ type writes struct {
 	checkpoints  []*payload.Checkpoint
 	signatures   []*entry
 	records      []audit.By
+	steps        []step
 }
 
 // consent is an approval that a request has used up.
@@ -40,6 +41,7 @@ func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
 	var b pgx.Batch
 	w.queueRequests(&b, k)
 	w.queueReservations(&b)
+	w.queueGates(&b)
 	for _, c := range w.consents {
 		b.Queue(`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature) VALUES ($1, $2, $3, $4, $5, $6)`,
 			c.Nonce, c.Officer, c.key, c.ref, c.Expires, c.Signature)
