@@ -26,15 +26,18 @@ type measurement struct {
 	against string // name of the measurement that it is compared with; "" for a base
 }
 
+// signBenchmark measures all its ways in turn, and tells what a signature's processor time goes to.
+const signBenchmark = "BenchmarkSign"
+
 // bookBenchmark measures both sides by itself, for seconds: it is run once.
 const bookBenchmark = "BenchmarkTransfers/accounts=1000/clients=4"
 
 // measurements are what the project promises figures for, bases first.
 var measurements = []measurement{
-	{"signatures: bare PKCS#11 loop", "./keymgmt/pkcs11", "BenchmarkBareParallel", "ns/op", ""},
-	{"signatures: pool, verified", "./keymgmt/pkcs11", "BenchmarkKeyringParallel", "ns/op", "signatures: bare PKCS#11 loop"},
-	{"signatures: service, journalled", "./cmd/diamante-signer", "BenchmarkSign/service", "signatures/s", "signatures: bare PKCS#11 loop"},
-	{"signatures: remote, mutual TLS", "./cmd/diamante-signer", "BenchmarkSign/remote", "signatures/s", "signatures: bare PKCS#11 loop"},
+	{"signatures: bare PKCS#11 loop", "./cmd/diamante-signer", signBenchmark, "bare/s", ""},
+	{"signatures: pool, verified", "./cmd/diamante-signer", signBenchmark, "keyring/s", "signatures: bare PKCS#11 loop"},
+	{"signatures: service, journalled", "./cmd/diamante-signer", signBenchmark, "service/s", "signatures: bare PKCS#11 loop"},
+	{"signatures: remote, mutual TLS", "./cmd/diamante-signer", signBenchmark, "remote/s", "signatures: bare PKCS#11 loop"},
 	{"book: pgbench, same statements", "./custody/book/bench", bookBenchmark, "pgbench/s", ""},
 	{"book: transfers with audit and outbox", "./custody/book/bench", bookBenchmark, "transfers/s", "book: pgbench, same statements"},
 	{"ledger: payments closed, queued before", "./node/ledger", "BenchmarkClosePayments", "payments/s", ""},
@@ -50,10 +53,20 @@ type figure struct {
 	Percent   int64  `json:"percent,omitempty"` // of the measurement that it is compared with
 }
 
+// share is what a stage of a signature by the service takes of its processor time.
+type share struct {
+	Stage   string `json:"stage"`
+	Percent int64  `json:"percent"`
+}
+
+// stages are those of a signature, in order.
+var stages = []string{"decode", "policy", "journal", "device", "verify"}
+
 // benchReport is one run.
 type benchReport struct {
 	Machine string   `json:"machine"`
 	Figures []figure `json:"figures"`
+	Shares  []share  `json:"signature_shares"`
 }
 
 func benchCommand() *cobra.Command {
@@ -82,6 +95,13 @@ func benchCommand() *cobra.Command {
 					f.Percent = 100 * rate / base
 				}
 				report.Figures = append(report.Figures, f)
+			}
+			for _, stage := range stages {
+				percent, err := readRate(strings.NewReader(outputs["./cmd/diamante-signer"+signBenchmark]), stage+"-%")
+				if err != nil && !errors.Is(err, errNoFigure) { // less than one in a hundred
+					return err
+				}
+				report.Shares = append(report.Shares, share{stage, percent})
 			}
 			return report.print(c.OutOrStdout(), asJSON)
 		},
@@ -153,6 +173,10 @@ func (r benchReport) print(w io.Writer, asJSON bool) error {
 			ratio = fmt.Sprintf("%d.%02d", f.Percent/100, f.Percent%100)
 		}
 		fmt.Fprintf(tw, "%s\t%d\t%s\t\n", f.Name, f.PerSecond, ratio)
+	}
+	fmt.Fprintln(tw, "A SIGNATURE BY THE SERVICE\tOF 100\t\t")
+	for _, sh := range r.Shares {
+		fmt.Fprintf(tw, "%s\t%d\t\t\n", sh.Stage, sh.Percent)
 	}
 	return tw.Flush()
 }

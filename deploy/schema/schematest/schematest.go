@@ -91,6 +91,17 @@ func NewWithOwner(t testing.TB, d schema.Database) (role, owner string) {
 	return role, srv.AdminURL(name)
 }
 
+// Durable makes the tests' server keep what it has committed, as a server in production does, for the rest of the run. Tests
+// never survive a crash of the machine and do without; what it costs must be in what a benchmark measures.
+func Durable(t testing.TB) {
+	t.Helper()
+	srv := Server(t)
+	for _, setting := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
+		exec(t, srv, "postgres", "ALTER SYSTEM SET "+setting+" = on")
+	}
+	exec(t, srv, "postgres", "SELECT pg_reload_conf()")
+}
+
 func exec(t testing.TB, srv *cluster.Server, database, sql string) {
 	t.Helper()
 	ctx := context.Background()
