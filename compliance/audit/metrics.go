@@ -27,7 +27,9 @@ type Lag struct {
 }
 
 // ReadLag returns the lag, on any replica.
-func ReadLag(ctx context.Context, r Reader) (Lag, error) {
+func ReadLag(ctx context.Context, r Reader) (Lag, error) { return readLag(ctx, r, nil) }
+
+func readLag(ctx context.Context, r Reader, quiet func(Entry) bool) (Lag, error) {
 	at, err := readCursor(ctx, r)
 	if err != nil {
 		return Lag{}, fmt.Errorf("audit: lag: %w", classify(err))
@@ -47,11 +49,11 @@ func ReadLag(ctx context.Context, r Reader) (Lag, error) {
 	if err := r.QueryRow(ctx, waiting, at.xid, at.n, maxLag).Scan(&lag.Unsequenced, &oldest); err != nil {
 		return Lag{}, fmt.Errorf("audit: lag: %w", classify(err))
 	}
-	if lag.Unsigned > 0 {
-		first, err := Record(ctx, r, lag.Signed)
-		if err != nil {
-			return Lag{}, err
-		}
+	first, due, err := firstDue(ctx, r, lag.Signed, lag.Size, quiet)
+	if err != nil {
+		return Lag{}, err
+	}
+	if due {
 		oldest = &first.At
 	}
 	if oldest != nil {
@@ -60,8 +62,10 @@ func ReadLag(ctx context.Context, r Reader) (Lag, error) {
 	return lag, nil
 }
 
-// Lag returns how far the signed log is behind.
-func (s *Sequencer) Lag(ctx context.Context) (Lag, error) { return ReadLag(ctx, s.db.Reader()) }
+// Lag returns how far the signed log is behind. Records that ask for no checkpoint wait for nothing.
+func (s *Sequencer) Lag(ctx context.Context) (Lag, error) {
+	return readLag(ctx, s.db.Reader(), s.cfg.Quiet)
+}
 
 type sequencerMetrics struct {
 	sequenced, checkpoints, failures               prometheus.Counter

@@ -199,6 +199,11 @@ func (s *Sequencer) owed(ctx context.Context, r Reader) (Checkpoint, error) {
 	if size == last.Size {
 		return Checkpoint{}, nil
 	}
+	if s.cfg.Quiet != nil && size > last.Size {
+		if _, due, err := firstDue(ctx, r, last.Size, size, s.cfg.Quiet); err != nil || !due {
+			return Checkpoint{}, err
+		}
+	}
 	hashes := Hashes(ctx, r)
 	root, err := tlog.TreeHash(size, hashes)
 	if err != nil {
@@ -223,4 +228,22 @@ func (s *Sequencer) owed(ctx context.Context, r Reader) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("%w: the tree of %d records does not extend the signed one of %d", ErrCorrupt, size, signed.Size)
 	}
 	return next, nil
+}
+
+// firstDue returns the first record from index first up to and without end that asks for a checkpoint, and whether there
+// is one. Records that do not are few: nothing but a checkpoint leaves them.
+func firstDue(ctx context.Context, r Reader, first, end int64, quiet func(Entry) bool) (Entry, bool, error) {
+	if first >= end {
+		return Entry{}, false, nil
+	}
+	if quiet == nil {
+		e, err := Record(ctx, r, first)
+		return e, err == nil, err
+	}
+	for e, err := range Entries(ctx, r, first, end) {
+		if err != nil || !quiet(e) {
+			return e, err == nil, err
+		}
+	}
+	return Entry{}, false, nil
 }

@@ -44,6 +44,10 @@ type Config struct {
 	BatchLimit  int           // how many records one transaction gives an index; up to MaxBatch, 0 for DefaultBatch
 	SignTimeout time.Duration // how long a signature may take; 0 for DefaultSignTimeout
 	Log         *slog.Logger  // gets what goes wrong and is tried again; nil for none
+	// Quiet says which records ask for no checkpoint by themselves: those that the signing of a checkpoint leaves in the
+	// very log that it is of, each of which would cause the next one for ever. The next checkpoint that another record
+	// causes covers them. nil for none.
+	Quiet func(Entry) bool
 }
 
 // Validate checks the bounds.

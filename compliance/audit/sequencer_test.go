@@ -468,3 +468,45 @@ func TestNoSessionIsKeptForNobody(t *testing.T) {
 	}
 	wait(t, db, record(t, db, 1)[0])
 }
+
+// TestQuiet: a log whose checkpoints leave records in itself comes to rest, does not lag while it rests, and the next
+// record of another kind brings everything under a checkpoint.
+func TestQuiet(t *testing.T) {
+	ctx, db := context.Background(), open(t, schema.Gateway)
+	s := newSigner(t, "log")
+	s.switches(nil, func(int) error { record(t, db, 2); return nil })
+	const loud = "test.asked"
+	seq, err := audit.NewSequencer(db, s, audit.Config{Key: s.public, Interval: testInterval, SignTimeout: time.Second,
+		Quiet: func(e audit.Entry) bool { return e.Action != loud }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, seq)
+	ask := func() (id audit.RecordID) {
+		err := audit.Do(ctx, db, worker, func(ctx context.Context, tx *audit.Tx) (err error) {
+			id, err = tx.Record(ctx, audit.Event{Action: loud, Subject: "x"})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	for n := range int64(3) {
+		if idx, c := wait(t, db, ask()); idx != 3*n || c.Size != 3*n+1 {
+			t.Fatalf("index %d under a checkpoint of size %d", idx, c.Size)
+		}
+		eventually(t, "the checkpoint's own records have indexes, and nothing waits", func() bool {
+			lag, err := seq.Lag(ctx)
+			return err == nil && lag.Size == 3*n+3 && lag.Signed == 3*n+1 && lag.Unsigned == 2 && lag.Waiting == 0
+		})
+	}
+	if lag, err := audit.ReadLag(ctx, db.Reader()); err != nil || lag.Waiting == 0 {
+		t.Errorf("%+v %v: whoever does not know what is quiet sees it wait", lag, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked != 3 {
+		t.Errorf("%d checkpoints were asked for", s.asked)
+	}
+}
