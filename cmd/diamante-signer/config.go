@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/pkcs11"
 	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
@@ -34,6 +35,14 @@ type Config struct {
 	Database Database `toml:"database"`
 	// Policy is what may be signed.
 	Policy Policy `toml:"policy"`
+	// Log is the signer's own audit log.
+	Log Log `toml:"log"`
+}
+
+// Log names the signer's own audit log.
+type Log struct {
+	// Key signs its checkpoints. The policy opens it to the first DNS name in the signer's own certificate.
+	Key keymgmt.KeyID `toml:"key"`
 }
 
 // HSM names a token.
@@ -49,7 +58,7 @@ type HSM struct {
 // Database is the signer's own: the gateway's role has no rights on it.
 type Database struct {
 	URLFile        string `toml:"url_file"`        // a file with the connection string, which holds a password; mode 0600
-	MaxConnections int32  `toml:"max_connections"` // for writing, and as many for reading
+	MaxConnections int32  `toml:"max_connections"` // for writing, and as many for reading; the log takes one more
 }
 
 // Policy names the signed rules.
@@ -74,6 +83,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Policy.board().Validate(); err != nil {
 		return fmt.Errorf("policy.officers and policy.quorum: %w", err)
+	}
+	if c.Log.Key.IsZero() {
+		return errors.New("log.key is required")
 	}
 	if c.Database.MaxConnections < 1 || c.Database.MaxConnections > maxConnections {
 		return fmt.Errorf("database.max_connections must be 1 to %d", maxConnections)
@@ -174,14 +186,30 @@ func (c *Config) load() (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	return rules, c.checkCallers(content)
+}
+
+// checkCallers makes sure that whoever may sign may connect, except the signer itself, who signs his own log and nothing
+// else, and as whom nobody may connect.
+func (c *Config) checkCallers(content policy.File) error {
+	name, err := c.TLS.Name()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(c.AllowedClients, name) {
+		return fmt.Errorf("allowed_clients has the signer's own name, %q", name)
+	}
 	for _, key := range content.Keys {
+		if key.ID == c.Log.Key && !slices.Equal(key.Callers, []string{name}) {
+			return fmt.Errorf("log.key: the policy lets %q use key %s, and it is for %q alone", key.Callers, key.ID, name)
+		}
 		for _, caller := range key.Callers {
-			if !slices.Contains(c.AllowedClients, caller) {
-				return nil, fmt.Errorf("the policy lets %q use key %s, but allowed_clients does not let it connect", caller, key.ID)
+			if key.ID != c.Log.Key && !slices.Contains(c.AllowedClients, caller) {
+				return fmt.Errorf("the policy lets %q use key %s, but allowed_clients does not let it connect", caller, key.ID)
 			}
 		}
 	}
-	return rules, nil
+	return nil
 }
 
 // maxSignature bounds the file with the officers' signatures, in bytes.
@@ -211,7 +239,15 @@ func checkConfig(_ context.Context, cfg *Config, _ options, stdout io.Writer) er
 	if err := ring.Close(); err != nil {
 		return err
 	}
+	name, err := cfg.TLS.Name()
+	if err != nil {
+		return err
+	}
+	key, err := cfg.logKey(rules, name)
+	if err != nil {
+		return err
+	}
 	hash := rules.Hash()
-	_, err = fmt.Fprintf(stdout, "configuration is good\npolicy version %d, sha256 %x, %d keys\n", rules.Version(), hash, len(rules.Keys()))
+	_, err = fmt.Fprintf(stdout, "configuration is good\npolicy version %d, sha256 %x, %d keys\nlog %s\n", rules.Version(), hash, len(rules.Keys()), key)
 	return err
 }

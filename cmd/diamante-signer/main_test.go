@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/pkcs11"
@@ -223,6 +224,40 @@ func TestWhoMayConnect(t *testing.T) {
 	}
 }
 
+// The signer's own records are in a tree whose checkpoints it signs itself, and which then comes to rest.
+func TestOwnLog(t *testing.T) {
+	r := newKeyedRig(t)
+	p := r.serve()
+	c := r.client(p, gatewayName)
+	keytest.Until(t, func(ctx context.Context) error { return healthy(ctx, c) })
+	if _, err := c.Sign(t.Context(), r.issue(0)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := r.run("check-config")
+	r.must(err)
+	_, text, _ := strings.Cut(out, "\nlog ")
+	key, err := audit.ParseLogKey(text)
+	r.must(err)
+	url, err := boot.Secret(r.cfg.Database.URLFile)
+	r.must(err)
+	db, err := audit.Open(t.Context(), url, 2)
+	r.must(err)
+	defer db.Close()
+	var size int64
+	r.within("the log is signed and at rest", func() bool {
+		report, err := audit.CheckLog(t.Context(), db.Reader(), key)
+		size = report.Signed
+		return err == nil && report.Records == report.Size && report.Signed > 0 && report.Size == report.Signed+2
+	})
+	r.within("the log has been looked at again", func() bool {
+		lag, err := audit.ReadLag(t.Context(), db.Reader())
+		return err == nil && lag.CheckpointAge > 2*logInterval
+	})
+	if report, err := audit.CheckLog(t.Context(), db.Reader(), key); err != nil || report.Signed != size || report.Size != size+2 {
+		t.Errorf("%+v, %v: the log does not rest", report, err)
+	}
+}
+
 // What no waiting can mend ends the program with the reason.
 func TestServeEndsWhenAnOperatorMustAct(t *testing.T) {
 	tests := map[string]struct {
@@ -244,6 +279,24 @@ func TestServeEndsWhenAnOperatorMustAct(t *testing.T) {
 			r.cfg.AllowedClients = []string{"node.diamante.internal"}
 			r.save()
 		}, "does not let it connect"},
+		"the log's key open to a client": {func(r *rig) {
+			r.sign(func(f *policy.File) { f.Keys[6].Callers = []string{gatewayName} })
+		}, "is for"},
+		"the log's key open to a client, too": {func(r *rig) {
+			r.sign(func(f *policy.File) { f.Keys[6].Callers = []string{signerName, gatewayName} })
+		}, "is for"},
+		"the signer's name open to clients": {func(r *rig) {
+			r.cfg.AllowedClients = []string{gatewayName, signerName}
+			r.save()
+		}, "own name"},
+		"a key of another purpose for the log": {func(r *rig) {
+			r.cfg.Log.Key = r.key("network/root")
+			r.save()
+		}, "is for"},
+		"no key for the log": {func(r *rig) {
+			r.cfg.Log.Key = r.key("signer/other")
+			r.save()
+		}, "allowed_clients does not let it"},
 		"database secret open to others": {func(r *rig) { r.must(os.Chmod(r.cfg.Database.URLFile, 0o640)) }, "only its owner"},
 		"address taken": {func(r *rig) {
 			r.cfg.Listen = "256.0.0.1:1"
@@ -302,6 +355,7 @@ func TestConfigValidate(t *testing.T) {
 		"no connections":      func(c *Config) { c.Database.MaxConnections = 0 },
 		"many connections":    func(c *Config) { c.Database.MaxConnections = 101 },
 		"no officer":          func(c *Config) { c.Policy.Officers = nil },
+		"no key for the log":  func(c *Config) { c.Log.Key = keymgmt.KeyID{} },
 		"no quorum":           func(c *Config) { c.Policy.Quorum = 0 },
 	} {
 		c := good

@@ -12,10 +12,12 @@ import (
 	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 )
 
-// metrics serves the keyring's counters. It stands behind the same client certificates as everything else.
-func metrics(ring *child.Ring) http.Handler {
+// metrics serves the counters of the keyring, the database and the log. It stands behind the same client certificates as
+// everything else.
+func metrics(ring *child.Ring, others ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(keyringCollector{ring})
+	registry.MustRegister(others...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 

@@ -47,7 +47,7 @@ const (
 	asset       = "USD"
 )
 
-var keyIDs = []string{"network/root", "anchor/usd/issuing", "anchor/usd/distribution", "anchor/sep10", "anchor/jwt", "audit/log"}
+var keyIDs = []string{"network/root", "anchor/usd/issuing", "anchor/usd/distribution", "anchor/sep10", "anchor/jwt", "audit/log", "signer/log"}
 
 // rig is everything that a signer is given: a folder with certificates, PINs, a policy and a configuration, and a
 // private database.
@@ -86,6 +86,7 @@ func newRig(t testing.TB) *rig {
 			SoftHSMConf: r.hsm.Conf},
 		Database: Database{URLFile: r.write("database-url", []byte(schematest.New(t, schema.Signer))), MaxConnections: 8},
 		Policy:   Policy{File: r.path("policy.toml"), Signature: r.path("policy.toml.sig"), Officers: []protocol.AccountID{account}, Quorum: 1}}
+	r.cfg.Log.Key = r.key("signer/log")
 	r.save()
 	return r
 }
@@ -163,11 +164,11 @@ func (r *rig) sign(change func(*policy.File)) {
 		r.must(err)
 		return q
 	}
-	r.setup = policy.Setup{Version: 1, Network: network, Gateway: gatewayName,
+	r.setup = policy.Setup{Version: 1, Network: network, Gateway: gatewayName, Signer: signerName,
 		Publics: policy.Publics{Root: r.publics[keyIDs[0]], Issuing: r.publics[keyIDs[1]], Distribution: r.publics[keyIDs[2]],
-			Challenge: r.publics[keyIDs[3]], Token: r.publics[keyIDs[4]], Log: r.publics[keyIDs[5]]},
+			Challenge: r.publics[keyIDs[3]], Token: r.publics[keyIDs[4]], Log: r.publics[keyIDs[5]], SignerLog: r.publics[keyIDs[6]]},
 		AssetCode: asset, HomeDomain: "bank.example", WebAuthDomain: "auth.bank.example",
-		TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit",
+		TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit", SignerOrigin: "bank.example/signer",
 		Asset:    policy.Bounds{PerTransaction: quantity("1000"), PerDay: quantity("100000")},
 		Native:   policy.Bounds{PerTransaction: quantity("1000"), PerDay: quantity("5000")},
 		Starting: quantity("10")}

@@ -49,15 +49,18 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 	if err != nil {
 		return err
 	}
+	s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: ring, Log: log}}
+	if s.sequencer, err = newSequencer(db, cfg, rules, s, log); err != nil {
+		return err
+	}
 	l, err := boot.Listen(cfg.Listen, tlsConfig)
 	if err != nil {
 		return err
 	}
 	log.Info("serving", "address", l.Addr().String(), "policy", rules.Version())
-	s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: ring, Log: log}}
 	mux := http.NewServeMux()
 	mux.Handle("/", remote.Handler(s, log))
-	mux.Handle("GET /metrics", metrics(ring))
+	mux.Handle("GET /metrics", metrics(ring, append(s.sequencer.Metrics(), db.Metrics()...)...))
 
 	// The token is let go when the last answer is out.
 	device, letGo := context.WithCancel(context.WithoutCancel(ctx))
@@ -69,6 +72,9 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 	opened := make(chan error, 1)
 	go func() {
 		err := s.open(ctx, log)
+		if err == nil {
+			err = s.sequencer.Run(ctx)
+		}
 		if err != nil {
 			cancel() // what cannot be mended by waiting ends the program
 		}
@@ -83,7 +89,8 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 
 // signers serves the service once it is open.
 type signers struct {
-	cfg service.Config
+	cfg       service.Config
+	sequencer *audit.Sequencer // of the signer's own log
 
 	mu  sync.RWMutex
 	svc *service.Service // guarded by mu; nil until it is open
@@ -156,10 +163,12 @@ func (s *signers) Order(ctx context.Context, caller string, o keymgmt.Order) err
 
 // Health implements remote.Signers.
 func (s *signers) Health(ctx context.Context) map[string]error {
+	parts := map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": errStarting}
 	if svc := s.ready(); svc != nil {
-		return svc.Health(ctx)
+		parts = svc.Health(ctx)
 	}
-	return map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": errStarting}
+	parts["log"] = logHealth(ctx, s.sequencer)
+	return parts
 }
 
 // starting is the Signer of a service that is not open yet.

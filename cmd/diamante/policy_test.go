@@ -54,14 +54,15 @@ func TestOfficersSide(t *testing.T) {
 		}
 		board.Officers, accounts = append(board.Officers, id.Key()), append(accounts, id)
 	}
-	setup := policy.Setup{Version: 3, Network: testNetwork, Gateway: "gateway.diamante.internal", AssetCode: "USD", HomeDomain: "bank.example",
-		WebAuthDomain: "auth.bank.example", TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit"}
+	setup := policy.Setup{Version: 3, Network: testNetwork, Gateway: "gateway.diamante.internal", Signer: "signer.diamante.internal", AssetCode: "USD", HomeDomain: "bank.example",
+		WebAuthDomain: "auth.bank.example", TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit",
+		SignerOrigin: "bank.example/signer"}
 	amount, err := policy.ParseQuantity("1000")
 	if err != nil {
 		t.Fatal(err)
 	}
 	setup.Asset, setup.Native, setup.Starting = policy.Bounds{PerTransaction: amount, PerDay: amount}, policy.Bounds{PerTransaction: amount, PerDay: amount}, amount
-	for _, id := range []*protocol.AccountID{&setup.Publics.Root, &setup.Publics.Issuing, &setup.Publics.Distribution, &setup.Publics.Challenge, &setup.Publics.Token, &setup.Publics.Log} {
+	for _, id := range []*protocol.AccountID{&setup.Publics.Root, &setup.Publics.Issuing, &setup.Publics.Distribution, &setup.Publics.Challenge, &setup.Publics.Token, &setup.Publics.Log, &setup.Publics.SignerLog} {
 		public, _, err := ed25519.GenerateKey(nil)
 		if err != nil {
 			t.Fatal(err)

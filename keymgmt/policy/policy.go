@@ -105,6 +105,14 @@ func (p *Policy) Public(key keymgmt.KeyID) keymgmt.PublicKey {
 	return keymgmt.PublicKey{}
 }
 
+// Origin returns the name of the log whose checkpoints key signs, "" when it signs none.
+func (p *Policy) Origin(key keymgmt.KeyID) string {
+	if rule := p.keys[key]; rule != nil && rule.Checkpoint != nil {
+		return rule.Checkpoint.Origin
+	}
+	return ""
+}
+
 // Knows reports whether key exists as far as caller may know.
 func (p *Policy) Knows(caller string, key keymgmt.KeyID) bool {
 	rule := p.keys[key]

@@ -14,6 +14,7 @@ type Setup struct {
 	Version uint64
 	Network protocol.Passphrase
 	Gateway string // the gateway's name in its client certificate
+	Signer  string // the signer's name in its own certificate
 	Publics Publics
 
 	AssetCode     string // of the asset that Publics.Issuing issues
@@ -21,6 +22,7 @@ type Setup struct {
 	WebAuthDomain string // where SEP-10 is answered
 	TokenIssuer   string // the iss of SEP-10 tokens
 	LogOrigin     string // the first line of the audit log's checkpoints
+	SignerOrigin  string // the same of the signer's own log
 
 	Asset  Bounds // of issuing and of distribution, each
 	Native Bounds // of root and of distribution, each
@@ -32,7 +34,7 @@ type Setup struct {
 type Bounds struct{ PerTransaction, PerDay Quantity }
 
 // Publics holds the public keys, as the keyring reports them.
-type Publics struct{ Root, Issuing, Distribution, Challenge, Token, Log protocol.AccountID }
+type Publics struct{ Root, Issuing, Distribution, Challenge, Token, Log, SignerLog protocol.AccountID }
 
 // Fees and lives of an anchor's transactions.
 const (
@@ -46,7 +48,7 @@ const (
 // File returns the rules: root funds the two anchor accounts and nothing else; issuing sets itself up, authorises
 // holders and issues; distribution trusts, pays out, refunds and funds customers' accounts; the other keys make
 // challenges, tokens and checkpoints. The key ids are network/root, anchor/CODE/issuing and anchor/CODE/distribution in
-// lower case, anchor/sep10, anchor/jwt and audit/log.
+// lower case, anchor/sep10, anchor/jwt, audit/log for the gateway's log and signer/log for the signer's own.
 func (s Setup) File() (File, error) {
 	asset, err := protocol.NewCredit(s.AssetCode, s.Publics.Issuing)
 	if err != nil {
@@ -65,13 +67,17 @@ func (s Setup) File() (File, error) {
 		{"anchor/jwt", s.Publics.Token, Key{JWT: &JWTRule{Issuers: []string{s.TokenIssuer}, MaxSeconds: setupToken,
 			HomeDomains: []string{s.HomeDomain}, ClientDomain: true}}},
 		{"audit/log", s.Publics.Log, Key{Checkpoint: &CheckpointRule{Origin: s.LogOrigin}}},
+		{"signer/log", s.Publics.SignerLog, Key{Checkpoint: &CheckpointRule{Origin: s.SignerOrigin}, Callers: []string{s.Signer}}},
 	}
 	f := File{Format: Format, Version: s.Version, Network: s.Network}
 	for _, r := range rules {
 		if r.key.ID, err = keymgmt.ParseKeyID(r.id); err != nil {
 			return File{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
-		r.key.Public, r.key.Callers = Ledger(r.public), []string{s.Gateway}
+		r.key.Public = Ledger(r.public)
+		if r.key.Callers == nil {
+			r.key.Callers = []string{s.Gateway}
+		}
 		f.Keys = append(f.Keys, r.key)
 	}
 	return f, f.validate()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/node/protocol"
 )
@@ -38,11 +39,11 @@ func quantity(t testing.TB, s string) policy.Quantity {
 func newSetup(t testing.TB) policy.Setup {
 	t.Helper()
 	return policy.Setup{
-		Version: 1, Network: passphrase, Gateway: "gateway.diamante.internal",
+		Version: 1, Network: passphrase, Gateway: "gateway.diamante.internal", Signer: "signer.diamante.internal",
 		Publics: policy.Publics{Root: newAccount(t), Issuing: newAccount(t), Distribution: newAccount(t),
-			Challenge: newAccount(t), Token: newAccount(t), Log: newAccount(t)},
+			Challenge: newAccount(t), Token: newAccount(t), Log: newAccount(t), SignerLog: newAccount(t)},
 		AssetCode: "USD", HomeDomain: "bank.example", WebAuthDomain: "auth.bank.example",
-		TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit",
+		TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit", SignerOrigin: "bank.example/signer",
 		Asset:    policy.Bounds{PerTransaction: quantity(t, "1000"), PerDay: quantity(t, "2500")},
 		Native:   policy.Bounds{PerTransaction: quantity(t, "1000"), PerDay: quantity(t, "5000")},
 		Starting: quantity(t, "10"),
@@ -81,12 +82,22 @@ func TestSetupIsAFileThatLoads(t *testing.T) {
 	var ids []string
 	for _, k := range p.Keys() {
 		ids = append(ids, k.String())
-		if !p.Knows("gateway.diamante.internal", k) || p.Knows("node.diamante.internal", k) {
+		own := k.String() == "signer/log"
+		if p.Knows(setup.Gateway, k) == own || p.Knows(setup.Signer, k) != own || p.Knows("node.diamante.internal", k) {
 			t.Errorf("callers of %s", k)
 		}
 	}
-	if got := strings.Join(ids, " "); got != "anchor/jwt anchor/sep10 anchor/usd/distribution anchor/usd/issuing audit/log network/root" {
+	if got := strings.Join(ids, " "); got != "anchor/jwt anchor/sep10 anchor/usd/distribution anchor/usd/issuing audit/log network/root signer/log" {
 		t.Errorf("keys are %s", got)
+	}
+	for key, want := range map[string]string{"audit/log": setup.LogOrigin, "signer/log": setup.SignerOrigin, "anchor/jwt": "", "no/key": ""} {
+		id, err := keymgmt.ParseKeyID(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Origin(id); got != want {
+			t.Errorf("%s signs checkpoints of %q, want %q", key, got, want)
+		}
 	}
 }
 

@@ -30,7 +30,9 @@ func TestMain(m *testing.M) { schematest.Main(m) }
 const (
 	passphrase = protocol.Passphrase("Signer Test Network ; 2026")
 	gateway    = "gateway.diamante.internal"
+	signer     = "signer.diamante.internal"
 	origin     = "bank.example/audit"
+	ownOrigin  = "bank.example/signer"
 )
 
 var (
@@ -40,7 +42,8 @@ var (
 	keyChallenge    = mustKey("anchor/sep10")
 	keyToken        = mustKey("anchor/jwt")
 	keyLog          = mustKey("audit/log")
-	allKeys         = []keymgmt.KeyID{keyRoot, keyIssuing, keyDistribution, keyChallenge, keyToken, keyLog}
+	keyOwnLog       = mustKey("signer/log")
+	allKeys         = []keymgmt.KeyID{keyRoot, keyIssuing, keyDistribution, keyChallenge, keyToken, keyLog, keyOwnLog}
 )
 
 func mustKey(s string) keymgmt.KeyID {
@@ -138,11 +141,11 @@ func newRig(t testing.TB) *rig {
 	soft := softkey.New(allKeys...)
 	r := &rig{t: t, soft: soft, keyring: &faulty{Keyring: soft}, db: db, owner: owner, officer: officer,
 		clock: &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
-	r.setup = policy.Setup{Version: 1, Network: passphrase, Gateway: gateway,
+	r.setup = policy.Setup{Version: 1, Network: passphrase, Gateway: gateway, Signer: signer,
 		Publics: policy.Publics{Root: r.account(keyRoot), Issuing: r.account(keyIssuing), Distribution: r.account(keyDistribution),
-			Challenge: r.account(keyChallenge), Token: r.account(keyToken), Log: r.account(keyLog)},
+			Challenge: r.account(keyChallenge), Token: r.account(keyToken), Log: r.account(keyLog), SignerLog: r.account(keyOwnLog)},
 		AssetCode: "USD", HomeDomain: "bank.example", WebAuthDomain: "auth.bank.example",
-		TokenIssuer: "https://auth.bank.example/auth", LogOrigin: origin,
+		TokenIssuer: "https://auth.bank.example/auth", LogOrigin: origin, SignerOrigin: ownOrigin,
 		Asset:    policy.Bounds{PerTransaction: r.quantity("100"), PerDay: r.quantity("1000")},
 		Native:   policy.Bounds{PerTransaction: r.quantity("1000"), PerDay: r.quantity("5000")},
 		Starting: r.quantity("10")}

@@ -5,8 +5,8 @@
 //	signer := svc.For("gateway.diamante.internal") // a keymgmt.Signer for that client
 //
 // All state is in the signer's database, in schema signer (deploy/schema/signer). Its audit records are in the same
-// database; nothing sequences them into a tree yet, so checkpoints, which this service signs, never make work for a
-// sequencer that would ask for another checkpoint.
+// database, and the program runs a sequencer for them whose checkpoints this service signs; CheckpointTrace keeps those from
+// making work for each other.
 package service
 
 import (

@@ -88,6 +88,22 @@ func (t TLS) load() (tls.Certificate, *x509.CertPool, error) {
 	return cert, pool, nil
 }
 
+// Name returns what this program is called by the others: the first DNS name of its own certificate.
+func (t TLS) Name() (string, error) {
+	cert, _, err := t.load()
+	if err != nil {
+		return "", err
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		return "", fmt.Errorf("tls: %w", err)
+	}
+	if len(leaf.DNSNames) == 0 {
+		return "", fmt.Errorf("tls: the certificate %s names nobody", t.Cert)
+	}
+	return leaf.DNSNames[0], nil
+}
+
 // PeerName returns who the other side is: the first DNS name of its verified certificate, "" without one.
 func PeerName(cs tls.ConnectionState) string {
 	if len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 || len(cs.VerifiedChains[0][0].DNSNames) == 0 {

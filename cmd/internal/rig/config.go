@@ -51,6 +51,7 @@ func (r *Rig) writeSignerConfig() error {
 		"database": table{"url_file": r.databaseURLFile(schema.Signer), "max_connections": 16},
 		"policy": table{"file": r.Path("config", "policy.toml"), "signature": r.Path("config", "policy.toml.sig"),
 			"officers": []string{officer.String()}, "quorum": 1},
+		"log": table{"key": signerLog},
 	})
 }
 

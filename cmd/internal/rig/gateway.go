@@ -15,13 +15,21 @@ const (
 	limitAmount = "50000"
 )
 
-// writeGatewayConfig writes the gateway's configuration and the audit log's public key.
-func (r *Rig) writeGatewayConfig(keys map[string]protocol.AccountID) error {
-	logKey, err := audit.NewLogKey(r.logOrigin(), ed25519.PublicKey(keys["audit/log"].Key()))
+// writeLogKey writes a log's public key.
+func (r *Rig) writeLogKey(path, origin string, id protocol.AccountID) error {
+	key, err := audit.NewLogKey(origin, ed25519.PublicKey(id.Key()))
 	if err != nil {
 		return err
 	}
-	if err := r.write(r.LogKeyFile(), []byte(logKey.String()+"\n")); err != nil {
+	return r.write(path, []byte(key.String()+"\n"))
+}
+
+// writeGatewayConfig writes the gateway's configuration and the two logs' public keys.
+func (r *Rig) writeGatewayConfig(keys map[string]protocol.AccountID) error {
+	if err := r.writeLogKey(r.LogKeyFile(), r.logOrigin(), keys["audit/log"]); err != nil {
+		return err
+	}
+	if err := r.writeLogKey(r.SignerLogKeyFile(), r.signerOrigin(), keys[signerLog]); err != nil {
 		return err
 	}
 	material, err := r.programTLS(GatewayName)

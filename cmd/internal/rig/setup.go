@@ -37,7 +37,10 @@ const (
 )
 
 // keyIDs are the keys that live in the token.
-var keyIDs = []string{"network/root", "anchor/usd/issuing", "anchor/usd/distribution", "anchor/sep10", "anchor/jwt", "audit/log"}
+var keyIDs = []string{"network/root", "anchor/usd/issuing", "anchor/usd/distribution", "anchor/sep10", "anchor/jwt", "audit/log", signerLog}
+
+// signerLog is the key of the signer's own log.
+const signerLog = "signer/log"
 
 // How much the development policy lets out of an account.
 const (
@@ -101,6 +104,9 @@ func (r *Rig) seedFile() string { return r.Path("secret", "validator.seed") }
 
 // GenesisFile is where the network begins.
 func (r *Rig) GenesisFile() string { return r.Path("genesis.toml") }
+
+// SignerLogKeyFile holds the public key of the signer's own log, with which its evidence is verified.
+func (r *Rig) SignerLogKeyFile() string { return r.Path("signer-log.pub") }
 
 // LogKeyFile holds the audit log's public key, in the form that signed notes are verified with.
 func (r *Rig) LogKeyFile() string { return r.Path("log.pub") }
@@ -207,10 +213,10 @@ func (r *Rig) writePolicy(keys map[string]protocol.AccountID) error {
 		return q
 	}
 	file, err := policy.Setup{
-		Version: 1, Network: Passphrase, Gateway: GatewayName,
+		Version: 1, Network: Passphrase, Gateway: GatewayName, Signer: SignerName,
 		Publics: policy.Publics{Root: keys["network/root"], Issuing: keys["anchor/usd/issuing"],
-			Distribution: keys["anchor/usd/distribution"], Challenge: keys["anchor/sep10"], Token: keys["anchor/jwt"], Log: keys["audit/log"]},
-		AssetCode: AssetCode, HomeDomain: r.HomeDomain(), WebAuthDomain: r.HomeDomain(), TokenIssuer: r.PublicURL(), LogOrigin: r.logOrigin(),
+			Distribution: keys["anchor/usd/distribution"], Challenge: keys["anchor/sep10"], Token: keys["anchor/jwt"], Log: keys["audit/log"], SignerLog: keys[signerLog]},
+		AssetCode: AssetCode, HomeDomain: r.HomeDomain(), WebAuthDomain: r.HomeDomain(), TokenIssuer: r.PublicURL(), LogOrigin: r.logOrigin(), SignerOrigin: r.signerOrigin(),
 		Asset:    policy.Bounds{PerTransaction: quantity(assetPerTransaction), PerDay: quantity(assetPerDay)},
 		Native:   policy.Bounds{PerTransaction: quantity(nativePerTransaction), PerDay: quantity(nativePerDay)},
 		Starting: quantity(startingBalance),
@@ -228,6 +234,8 @@ func (r *Rig) writePolicy(keys map[string]protocol.AccountID) error {
 	}
 	return errors.Join(r.write(r.Path("config", "policy.toml"), raw), r.write(r.Path("config", "policy.toml.sig"), sig))
 }
+
+func (r *Rig) signerOrigin() string { return "diamante.network/signer/" + r.HomeDomain() }
 
 func (r *Rig) logOrigin() string { return "diamante.network/log/" + r.HomeDomain() }
 
