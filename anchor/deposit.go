@@ -258,7 +258,7 @@ func (s *Service) notIssued(ctx context.Context, tx *audit.Tx, ref, result strin
 	if t.state, effects, err = flow.Step(flow.Deposit, t.state, flow.NotIssued); err != nil {
 		return err
 	}
-	t.message = "The ledger did not accept the credit."
+	t.message = "The credit could not be given. The payment is being looked at."
 	if err := updateRow(ctx, tx, t); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // step is what the effects of a machine's step are carried out with. What the step has no use for is zero.
 type step struct {
 	ref       string                // of the movement, its transfer, and the job that moves credit for it
-	id        string                // of the deposit, the withdrawal or the payment that came
+	id        string                // of the deposit, of the withdrawal in its round, or of the payment that came
 	asset     AssetConfig           // of a hold
 	amount    money.Amount          // of a hold
 	clearance *compliance.Clearance // of a hold
@@ -38,8 +38,12 @@ func (s *Service) perform(ctx context.Context, tx *audit.Tx, effects []flow.Effe
 			s.Failpoint("post.after")
 		case flow.HoldReturn:
 			err = s.holdTransfer(ctx, tx, with, with.asset.payable(), with.asset.issued())
-		case flow.VoidDeposit, flow.VoidReturn:
+		case flow.VoidDeposit, flow.VoidReturn, flow.VoidPayout:
 			_, err = s.Custody.Void(ctx, tx, book.TransferID(with.ref))
+		case flow.Recover:
+			err = s.recover(ctx, tx, with)
+		case flow.IssueAgain:
+			err = openJob(ctx, tx, jobReissue, with.ref)
 		case flow.Issue:
 			err = openJob(ctx, tx, jobIssue, with.ref)
 		case flow.Burn:

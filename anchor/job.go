@@ -31,8 +31,9 @@ const (
 	jobIssue     jobKind = "issue"          // ref of a deposit: pay credit to the customer
 	jobBurn      jobKind = "burn"           // ref of a withdrawal: pay credit back to its issuer
 	jobRefund    jobKind = "refund"         // HASH/OP: pay credit back to its sender
-	jobPayout    jobKind = "payout"         // withdrawal/ID or return/ID: write a file for the bank
+	jobPayout    jobKind = "payout"         // withdrawal/ID[/ROUND] or return/ID: write a file for the bank
 	jobReturn    jobKind = "return"         // HASH/OP: issue credit to whoever paid it to its issuer
+	jobReissue   jobKind = "reissue"        // reissue/ID/ROUND: issue the credit of a withdrawal to its customer again
 	jobStatement jobKind = "statement"      // PARTNER/HASH: read a bank statement to its end
 )
 
@@ -100,6 +101,8 @@ func (s *Service) plan(ctx context.Context, j job) (plan, finish, error) {
 		return s.planRefund(ctx, j)
 	case jobReturn:
 		return s.planReturn(ctx, j)
+	case jobReissue:
+		return s.planReissue(ctx, j)
 	}
 	return plan{}, nil, fmt.Errorf("anchor: job %s is of no kind that this version knows", j)
 }
@@ -285,6 +288,8 @@ func (s *Service) succeeded(ctx context.Context, tx *audit.Tx, t ledgerTx) (err 
 		err = s.burned(ctx, tx, t.ref)
 	case jobRefund, jobReturn:
 		err = s.refunded(ctx, tx, t.ref, flow.Success, "")
+	case jobReissue:
+		err = s.reissued(ctx, tx, t.ref, flow.Success)
 	case jobAuthorise, jobRevoke:
 		_, address, _ := strings.Cut(t.ref, "/")
 		action := map[jobKind]string{jobAuthorise: "trustline.authorised", jobRevoke: "trustline.revoked"}[jobKind(t.kind)]
@@ -306,6 +311,8 @@ func (s *Service) failed(ctx context.Context, tx *audit.Tx, t ledgerTx, result s
 		err = s.notIssued(ctx, tx, t.ref, result)
 	case jobRefund, jobReturn:
 		err = s.refunded(ctx, tx, t.ref, flow.CannotPay, "the ledger refused to take it back: "+result)
+	case jobReissue:
+		err = s.reissued(ctx, tx, t.ref, flow.CannotPay)
 	default:
 		// Nothing moved, and it is still wanted: look at the ledger again, later.
 		s.delay(j, fmt.Errorf("anchor: the ledger refused it: %s", result))

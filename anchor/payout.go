@@ -60,12 +60,11 @@ func (s *Service) runPayout(ctx context.Context, j job) error {
 
 // withhold lets a customer see that his payout waits for a person. The job goes on trying.
 func (s *Service) withhold(ctx context.Context, j job) error {
-	what, id, _ := strings.Cut(j.ref, "/")
-	if what != "withdrawal" {
+	if !strings.HasPrefix(j.ref, "withdrawal/") {
 		return nil
 	}
 	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
-		t, err := findRow(ctx, tx, `id = $1`, id)
+		t, err := payoutWithdrawal(ctx, tx, j.ref)
 		if err != nil {
 			return err
 		}
@@ -90,7 +89,7 @@ func (s *Service) tryPayout(ctx context.Context, j job) error {
 		if what == "return" {
 			return s.payReturn(ctx, tx, j, id)
 		}
-		t, err := findRow(ctx, tx, `id = $1`, id)
+		t, err := payoutWithdrawal(ctx, tx, j.ref)
 		if err != nil {
 			return err
 		}
@@ -106,7 +105,7 @@ func (s *Service) tryPayout(ctx context.Context, j job) error {
 		if err != nil {
 			return err
 		}
-		order := payoutOrder{id: "W" + t.ID, amount: amount, account: rails.Account{IBAN: rails.IBAN(t.iban)}, name: t.name, text: "Withdrawal"}
+		order := payoutOrder{id: t.order(), amount: amount, account: rails.Account{IBAN: rails.IBAN(t.iban)}, name: t.name, text: "Withdrawal"}
 		if err := s.writePayout(ctx, tx, payoutJob{job: j, asset: a, subject: t.account, effects: effects, order: order}); err != nil {
 			return err
 		}
@@ -170,30 +169,26 @@ func (s *Service) writePayout(ctx context.Context, tx *audit.Tx, p payoutJob) er
 
 // debited carries out that the bank's statement shows a payout. It returns why the entry cannot be one.
 func (s *Service) debited(ctx context.Context, tx *audit.Tx, a AssetConfig, e rails.Entry, amount money.Amount) (refused string, err error) {
-	var origin, transfer, units, state string
-	err = missing(tx.QueryRow(ctx, `SELECT origin, transfer, units::text, state FROM anchor.payout WHERE id = $1 AND asset = $2`, e.EndToEndID, a.Code).
-		Scan(&origin, &transfer, &units, &state), "payout")
+	p, err := findPayout(ctx, tx, e.EndToEndID, a.Code)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return "unmatched", nil
 	case err != nil:
 		return "", err
-	case state != "written":
+	case p.state == "refused":
+		return "paid-after-refusal", nil
+	case p.state != "written":
 		return "paid-before", nil
-	case units != amount.Numeric():
+	case p.units != amount.Numeric():
 		return "payout-amount-differs", nil
 	}
-	if _, err := tx.Exec(ctx, `UPDATE anchor.payout SET state = 'paid' WHERE id = $1`, e.EndToEndID); err != nil {
-		return "", fmt.Errorf("anchor: payout %s: %w", e.EndToEndID, err)
-	}
-	if _, err := tx.Record(ctx, audit.Event{Action: "payout.paid", Subject: e.EndToEndID, Data: map[string]any{"transfer": transfer, "entry": e.Ref}}); err != nil {
+	if err := p.become(ctx, tx, "paid", map[string]any{"entry": e.Ref}); err != nil {
 		return "", err
 	}
-	what, id, _ := strings.Cut(origin, "/")
-	if what != "withdrawal" {
-		return "", s.perform(ctx, tx, []flow.Effect{flow.PostPayout}, step{ref: transfer})
+	if !p.isWithdrawal() {
+		return "", s.perform(ctx, tx, []flow.Effect{flow.PostPayout}, step{ref: p.transfer})
 	}
-	t, err := findRow(ctx, tx, `id = $1`, id)
+	t, err := payoutWithdrawal(ctx, tx, p.origin)
 	if err != nil {
 		return "", err
 	}
@@ -201,13 +196,13 @@ func (s *Service) debited(ctx context.Context, tx *audit.Tx, a AssetConfig, e ra
 	if t.state, effects, err = flow.Step(flow.Withdrawal, t.state, flow.Debited); err != nil {
 		return "", err
 	}
-	if err := s.perform(ctx, tx, effects, step{ref: transfer, id: t.ID}); err != nil {
+	if err := s.perform(ctx, tx, effects, step{ref: p.transfer, id: t.ID}); err != nil {
 		return "", err
 	}
 	if err := updateRow(ctx, tx, t); err != nil {
 		return "", err
 	}
-	_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.completed", Subject: t.ID, Data: map[string]any{"transfer": transfer}})
+	_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.completed", Subject: t.ID, Data: map[string]any{"transfer": p.transfer}})
 	return "", err
 }
 

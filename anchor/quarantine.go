@@ -107,7 +107,7 @@ func (s *Service) Quarantine(ctx context.Context, partner string, p Page) ([]Hel
 }
 
 // ResolveQuarantine decides about an entry: give its money to a deposit ("match"), return the money to its sender
-// ("return"), book what the machine would not book ("book", after which it still waits), say by which other entry the bank
+// ("return"), say which payout's money it is that came back ("recover"), book what the machine would not book ("book", after which it still waits), say by which other entry the bank
 // took the money back ("offset"), or dismiss it with a note ("dismiss"). Errors: ErrNotFound, ErrInvalid, ErrConflict when
 // it was decided before.
 func (s *Service) ResolveQuarantine(ctx context.Context, who audit.Actor, partner string, r Resolution) (Held, error) {
@@ -132,12 +132,14 @@ func (s *Service) ResolveQuarantine(ctx context.Context, who audit.Actor, partne
 			}
 		case "offset":
 			err = s.offsetHeld(ctx, tx, r, h)
+		case "recover":
+			err = s.recoverHeld(ctx, tx, r, h)
 		case "dismiss":
 			if h.units != nil {
 				err = fmt.Errorf("%w: there is money in suspense for it: match, return or offset it", ErrInvalid)
 			}
 		default:
-			err = fmt.Errorf("%w: action is match, return, book, offset or dismiss", ErrInvalid)
+			err = fmt.Errorf("%w: action is match, return, recover, book, offset or dismiss", ErrInvalid)
 		}
 		if err != nil {
 			return err
@@ -193,7 +195,7 @@ func (s *Service) matchHeld(ctx context.Context, tx *audit.Tx, r Resolution, h s
 }
 
 // bookable are the reasons for which an entry of ours may not be in the book although its money moved.
-var bookable = map[string]bool{"duplicate": true, "malformed": true, "unmatched": true, "reversal": true, "wrong-account": true, "paid-before": true, "payout-amount-differs": true}
+var bookable = map[string]bool{"duplicate": true, "malformed": true, "unmatched": true, "reversal": true, "wrong-account": true, "paid-before": true, "payout-amount-differs": true, "paid-after-refusal": true}
 
 // bookHeld books an entry on the word of the person who looked at the bank's own account: two bookings that the bank gave
 // one reference, or one that no machine could read.

@@ -16,7 +16,8 @@ import (
 
 // statuses are the states of both machines as SEP-6 names them.
 var statuses = map[flow.State]string{flow.Awaiting: "pending_user_transfer_start", flow.Issuing: "pending_anchor", flow.NeedsLine: "pending_trust", flow.OnHold: "on_hold",
-	flow.Burning: "pending_anchor", flow.Paying: "pending_external", flow.Withheld: "on_hold", flow.AtBank: "pending_external", flow.Completed: "completed"}
+	flow.Burning: "pending_anchor", flow.Paying: "pending_external", flow.Withheld: "on_hold", flow.AtBank: "pending_external", flow.Completed: "completed",
+	flow.Bounced: "on_hold", flow.Returning: "pending_anchor", flow.Refunded: "refunded"}
 
 // view shows a transaction as its customer sees it.
 func (s *Service) view(t row) (Transaction, error) {

@@ -120,9 +120,9 @@ var equations = []equation{
 		(SELECT sum(units) FROM anchor.quarantine q WHERE asset = of.code AND (resolution = '' OR resolution LIKE 'return:%'
 			AND NOT EXISTS (SELECT FROM anchor.payout WHERE origin = 'return/' || q.id))),
 		(SELECT credits_posted - debits_posted - debits_pending FROM book.account WHERE code = 'suspense/' || of.code)`},
-	// What is payable is a withdrawal's whose payment file is to be written, or was destroyed by whoever is owed it.
+	// What is payable is a withdrawal's whose payment file is to be written or was of no use, or was destroyed by whoever is owed it.
 	{"money payable is owed to somebody", "debts", "book", `SELECT
-		(SELECT coalesce(sum(amount), 0) FROM anchor.transaction WHERE kind = 'withdrawal' AND asset = of.code AND state IN ('paying', 'withheld'))
+		(SELECT coalesce(sum(amount), 0) FROM anchor.transaction WHERE kind = 'withdrawal' AND asset = of.code AND state IN ('paying', 'withheld', 'bounced'))
 			+ (SELECT coalesce(sum(units), 0) FROM anchor.incoming WHERE asset = of.asset AND owed AND state IN ('parked', 'closed')),
 		(SELECT credits_posted - debits_posted - debits_pending FROM book.account WHERE code = 'payable/' || of.code)`},
 }

@@ -200,6 +200,19 @@ type ParkedResolution struct {
 	Note   string // why; required
 }
 
+// PayoutRefusal is a bank's word that it will not make a payout.
+type PayoutRefusal struct {
+	ID     string // of the payout
+	Reason string // the bank's; required
+}
+
+// BouncedResolution decides about a withdrawal that the bank did not pay.
+type BouncedResolution struct {
+	ID     string
+	Action string // "again" or "reissue"
+	Note   string // why; required
+}
+
 // Job is something that is still to be done on the ledger or for the bank.
 type Job struct {
 	Kind, Ref string

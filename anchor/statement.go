@@ -281,7 +281,7 @@ func (s *Service) placeEntry(ctx context.Context, tx *audit.Tx, a AssetConfig, e
 	case e.Reversal:
 		reason = "reversal"
 	case e.Return != "":
-		reason = "returned" // what we asked the bank to pay came back, perhaps with the text of somebody's deposit
+		reason, err = s.placeReturn(ctx, tx, a, e, amount) // what we asked the bank to pay came back, perhaps with the text of somebody's deposit
 	default:
 		reason, deposit, err = s.matchEntry(ctx, tx, a, e, amount)
 	}

@@ -90,7 +90,7 @@ func insertRow(ctx context.Context, tx *audit.Tx, t row) error {
 // updateRow stores what can change of a transaction.
 func updateRow(ctx context.Context, tx *audit.Tx, t row) error {
 	_, err := tx.Exec(ctx, `UPDATE anchor.transaction SET state = $2, amount = $3::numeric, round = $4, ledger_tx = $5, external = $6, message = $7,
-		updated = now(), completed = CASE WHEN $2 = 'completed' THEN now() END WHERE id = $1`,
+		updated = now(), completed = CASE WHEN $2 IN ('completed', 'refunded') THEN now() END WHERE id = $1`,
 		t.ID, string(t.state), t.amount, t.round, t.ledgerTx, t.external, t.message)
 	if err != nil {
 		return fmt.Errorf("anchor: %s %s: %w", t.kind, t.ID, err)

@@ -160,7 +160,7 @@ func (s *Service) burned(ctx context.Context, tx *audit.Tx, ref string) error {
 	if t.state, effects, err = flow.Step(flow.Withdrawal, t.state, flow.Burned); err != nil {
 		return err
 	}
-	if err := s.perform(ctx, tx, effects, step{ref: ref, id: t.ID}); err != nil {
+	if err := s.perform(ctx, tx, effects, step{ref: ref, id: t.inRound()}); err != nil {
 		return err
 	}
 	if err := updateRow(ctx, tx, t); err != nil {

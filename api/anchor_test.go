@@ -115,17 +115,38 @@ func (f *fakeAnchor) LedgerTransactions(context.Context, anchor.Page) ([]anchor.
 }
 
 func (f *fakeAnchor) ResolveParked(_ context.Context, who audit.Actor, r anchor.ParkedResolution) (anchor.Parked, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.actors, f.decided = append(f.actors, who), append(f.decided, r)
+	f.decide(who, r)
 	return anchor.Parked{Hash: r.Hash, Op: r.Op, From: f.customer, State: r.Action}, f.err
 }
 
 func (f *fakeAnchor) SetStatus(_ context.Context, who audit.Actor, c anchor.StatusChange) error {
+	f.decide(who, c)
+	return f.err
+}
+
+func (f *fakeAnchor) RefusePayout(_ context.Context, who audit.Actor, _ string, r anchor.PayoutRefusal) error {
+	f.decide(who, r)
+	return f.err
+}
+
+func (f *fakeAnchor) Bounced(context.Context, anchor.Page) ([]anchor.Transaction, error) {
+	return []anchor.Transaction{{Account: f.customer, Asset: f.asset}}, f.err
+}
+
+func (f *fakeAnchor) ResolveBounced(_ context.Context, who audit.Actor, r anchor.BouncedResolution) (anchor.Transaction, error) {
+	f.decide(who, r)
+	return anchor.Transaction{ID: r.ID, Account: f.customer, Asset: f.asset}, f.err
+}
+
+func (f *fakeAnchor) GiveUpDeposit(_ context.Context, who audit.Actor, id, note string) (anchor.Transaction, error) {
+	f.decide(who, id+" "+note)
+	return anchor.Transaction{ID: id, Account: f.customer, Asset: f.asset}, f.err
+}
+
+func (f *fakeAnchor) decide(who audit.Actor, what any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.actors, f.decided = append(f.actors, who), append(f.decided, c)
-	return f.err
+	f.actors, f.decided = append(f.actors, who), append(f.decided, what)
 }
 
 func (f *fakeAnchor) Jobs(context.Context, anchor.Page) ([]anchor.Job, error) {
@@ -212,6 +233,22 @@ func TestPages(t *testing.T) {
 		if got := ask(t, c, "GET", url+"?"+query, "", ""); got.status != 400 {
 			t.Errorf("%s: %d", query, got.status)
 		}
+	}
+}
+
+func TestPartnerRefusesPayout(t *testing.T) {
+	d := open(t, schematest.New(t, schema.Gateway))
+	c, url := d.partner(t), d.url["partner"]+"/v1/payouts/W1/refuse"
+	for _, bad := range []string{`{}`, `{"reason":"` + strings.Repeat("x", 501) + `"}`, `{"reason":"AC04","amount":"1"}`} {
+		if got := ask(t, c, "POST", url, "application/json", bad); got.status != 400 || len(d.anchor.decided) != 0 {
+			t.Errorf("%.60s: %d %s", bad, got.status, got.body)
+		}
+	}
+	if got := ask(t, c, "POST", url, "application/json", `{"reason":"AC04"}`); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if !reflect.DeepEqual(d.anchor.decided, []any{anchor.PayoutRefusal{ID: "W1", Reason: "AC04"}}) || d.anchor.actors[0].Name != "paycircle" {
+		t.Errorf("%+v by %+v", d.anchor.decided, d.anchor.actors)
 	}
 }
 
@@ -307,6 +344,8 @@ func TestStaffDecide(t *testing.T) {
 		{"/v1/parked/zz/0/resolve", `{"action":"dismiss","note":"x"}`}, {"/v1/parked/" + hash + "/0/resolve", `{"action":"dismiss","note":"x","more":1}`},
 		{"/v1/customers/G/status", `{"status":"frozen","note":"x"}`}, {"/v1/customers/" + d.anchor.customer.String() + "/status", `{"status":"dead","note":"x"}`},
 		{"/v1/customers/" + d.anchor.customer.String() + "/status", `{"status":"frozen"}`},
+		{"/v1/withdrawals/w/resolve", `{"action":"again","note":""}`}, {"/v1/withdrawals/w/resolve", `{"action":"again","note":"x","iban":"x"}`},
+		{"/v1/deposits/d/give-up", `{}`},
 	} {
 		if got := ask(t, c, "POST", url+bad.path, "application/json", bad.body); got.status != 400 || len(d.anchor.decided) != 0 {
 			t.Errorf("%s %s: %d %s", bad.path, bad.body, got.status, got.body)
@@ -318,8 +357,18 @@ func TestStaffDecide(t *testing.T) {
 	if got := ask(t, c, "POST", url+"/v1/customers/"+d.anchor.customer.String()+"/status", "application/json", `{"status":"frozen","note":"a court"}`); got.status != 200 {
 		t.Errorf("%d %s", got.status, got.body)
 	}
+	if got := ask(t, c, "POST", url+"/v1/withdrawals/w/resolve", "application/json", `{"action":"again","note":"asked him"}`); got.status != 200 || got.members(t)["id"] != "w" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := ask(t, c, "POST", url+"/v1/deposits/d/give-up", "application/json", `{"note":"no answer"}`); got.status != 200 || got.members(t)["id"] != "d" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := ask(t, c, "GET", url+"/v1/withdrawals/bounced", "", ""); got.status != 200 || len(got.members(t)["records"].([]any)) != 1 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
 	want := []any{anchor.ParkedResolution{Hash: protocol.Hash(bytes.Repeat([]byte{0xab}, 32)), Op: 3, Action: "give-back", Note: "his"},
-		anchor.StatusChange{Account: d.anchor.customer, Frozen: true, Why: "a court"}}
+		anchor.StatusChange{Account: d.anchor.customer, Frozen: true, Why: "a court"},
+		anchor.BouncedResolution{ID: "w", Action: "again", Note: "asked him"}, "d no answer"}
 	if !reflect.DeepEqual(d.anchor.decided, want) || d.anchor.actors[0].Name != "alice" {
 		t.Errorf("%+v by %+v", d.anchor.decided, d.anchor.actors)
 	}

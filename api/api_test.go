@@ -141,7 +141,7 @@ func open(t *testing.T, dbURL string) *doors {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := partner.New(partner.Config{Names: map[string]string{"paycircle.partner.test": "paycircle"}, DB: db, Bank: d.anchor, Customers: d.anchor})
+	p, err := partner.New(partner.Config{Names: map[string]string{"paycircle.partner.test": "paycircle"}, DB: db, Bank: d.anchor, Payouts: d.anchor, Customers: d.anchor})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func open(t *testing.T, dbURL string) *doors {
 		parts = append(parts, staff.Part{Name: name, Check: d.parts.check(name)})
 	}
 	s, err := staff.New(staff.Config{Names: map[string]string{"alice.staff.test": "alice"}, Parts: parts, LogKey: "log+abc+key", Gatherer: reg, DB: db,
-		Anchor: d.anchor, Desk: d.anchor, Exports: d.exports, Now: time.Now})
+		Anchor: d.anchor, Desk: d.anchor, Stuck: d.anchor, Exports: d.exports, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func ask(t testing.TB, c *http.Client, method, url, contentType, body string, he
 // that is here and nowhere else.
 var policy = map[string]map[string]string{
 	"partner": {
-		"POST /v1/statements": "partner certificate", "GET /v1/payouts": "partner certificate", "GET /v1/payouts/{id}/file": "partner certificate",
+		"POST /v1/statements": "partner certificate", "GET /v1/payouts": "partner certificate", "GET /v1/payouts/{id}/file": "partner certificate", "POST /v1/payouts/{id}/refuse": "partner certificate",
 		"GET /v1/transactions": "partner certificate", "GET /v1/quarantine": "partner certificate", "POST /v1/quarantine/{id}/resolve": "partner certificate",
 		"POST /v1/customers": "partner certificate", "GET /v1/customers/{account}": "partner certificate",
 	},
@@ -260,7 +260,8 @@ var policy = map[string]map[string]string{
 		"POST /v1/assets/{code}": "staff certificate", "POST /v1/exports": "staff certificate", "GET /v1/invariants": "staff certificate",
 		"GET /v1/ledger-transactions": "staff certificate", "GET /v1/parked": "staff certificate", "GET /v1/jobs": "staff certificate", "GET /v1/quarantine": "staff certificate",
 		"POST /v1/quarantine/{id}/dismiss":    "staff certificate",
-		"POST /v1/parked/{hash}/{op}/resolve": "staff certificate", "POST /v1/customers/{account}/status": "staff certificate", "GET /v1/log/key": "staff certificate",
+		"POST /v1/parked/{hash}/{op}/resolve": "staff certificate", "POST /v1/customers/{account}/status": "staff certificate",
+		"GET /v1/withdrawals/bounced": "staff certificate", "POST /v1/withdrawals/{id}/resolve": "staff certificate", "POST /v1/deposits/{id}/give-up": "staff certificate", "GET /v1/log/key": "staff certificate",
 		"GET /livez": "staff certificate", "GET /readyz": "staff certificate", "GET /metrics": "staff certificate",
 	},
 }

@@ -37,6 +37,7 @@ const (
 	Paying    State = "paying"    // the payout file is to be written
 	Withheld  State = "withheld"  // compliance does not let the payout go
 	AtBank    State = "at-bank"   // the payout file is there for the bank
+	Bounced   State = "bounced"   // the bank did not pay it, or the money came back, and a person must decide
 	Completed State = "completed" // the end, as wished
 	Built     State = "built"     // stored, nobody has signed
 	Signed    State = "signed"    // signed and stored, may be anywhere
@@ -47,7 +48,7 @@ const (
 	Refunding State = "refunding" // credit without a reason goes back
 	Refunded  State = "refunded"
 	Parked    State = "parked"    // it cannot go back by itself, and a person must decide
-	Returning State = "returning" // destroyed credit is issued to its owner again
+	Returning State = "returning" // destroyed or redeemed credit is issued to its owner again
 	Closed    State = "closed"    // a person has decided that nothing is to be done
 	Matched   State = "matched"
 	Seen      State = "seen"
@@ -78,7 +79,10 @@ const (
 	Denied    Event = "denied"    // the signer will not sign it
 	GiveBack  Event = "give-back" // a person wants credit to go back to its sender
 	Conflict  Event = "conflict"  // the signer knows another transaction by this one's name
-	Reissue   Event = "reissue"   // a person wants destroyed credit to be issued again
+	Reissue   Event = "reissue"   // a person wants destroyed or redeemed credit to be issued again
+	Unpaid    Event = "unpaid"    // the bank says that it has not paid and will not
+	CameBack  Event = "came-back" // the bank has the money of a payout again
+	Again     Event = "again"     // a person wants the bank to be asked once more
 	Dismiss   Event = "dismiss"   // a person has seen to it
 )
 
@@ -98,6 +102,9 @@ const (
 	WritePayout    Effect = "write-payout"    // a job
 	HoldPayout     Effect = "hold-payout"     // payable -> bank, pending
 	PostPayout     Effect = "post-payout"     // final
+	VoidPayout     Effect = "void-payout"     // undone
+	Recover        Effect = "recover"         // suspense -> payable, final
+	IssueAgain     Effect = "issue-again"     // a job: issue redeemed credit to its customer
 	Submit         Effect = "submit"          // may leave the process now
 	Rebuild        Effect = "rebuild"         // a new attempt
 	Refund         Effect = "refund"          // a job: credit back to its sender
@@ -138,10 +145,18 @@ var table = map[arrow]target{
 	{Withdrawal, Paying, Refused}:   {Withheld, nil},
 	{Withdrawal, Withheld, Written}: {AtBank, []Effect{HoldPayout}},
 	{Withdrawal, AtBank, Debited}:   {Completed, []Effect{PostPayout}},
-	{LedgerTx, Built, Signature}:    {Signed, []Effect{Submit}},
-	{LedgerTx, Signed, Success}:     {Succeeded, nil},
-	{LedgerTx, Signed, Failure}:     {Failed, nil},
-	{LedgerTx, Signed, Timeout}:     {Dead, []Effect{Rebuild}},
+	// The bank did not pay. The debt stands, and its customer gets the money at last or his credit back.
+	{Withdrawal, AtBank, Unpaid}:       {Bounced, []Effect{VoidPayout}},
+	{Withdrawal, Completed, CameBack}:  {Bounced, []Effect{Recover}},
+	{Withdrawal, Bounced, Again}:       {Paying, []Effect{WritePayout}},
+	{Withdrawal, Bounced, Reissue}:     {Returning, []Effect{HoldReturn, IssueAgain}},
+	{Withdrawal, Returning, Success}:   {Refunded, []Effect{PostReturn}},
+	{Withdrawal, Returning, CannotPay}: {Bounced, []Effect{VoidReturn}},
+
+	{LedgerTx, Built, Signature}: {Signed, []Effect{Submit}},
+	{LedgerTx, Signed, Success}:  {Succeeded, nil},
+	{LedgerTx, Signed, Failure}:  {Failed, nil},
+	{LedgerTx, Signed, Timeout}:  {Dead, []Effect{Rebuild}},
 	// A crash between signing and storing the signature leaves a transaction that we hold for unsigned. It was not
 	// submitted by us, but it could have been: what the ledger says counts.
 	{LedgerTx, Built, Success}: {Succeeded, nil},

@@ -63,7 +63,7 @@ func TestScripts(t *testing.T) {
 
 // TestMoneyIsNeverHeldTwice: on every path through a machine each hold is followed by one post or void before the next.
 func TestMoneyIsNeverHeldTwice(t *testing.T) {
-	pairs := map[Effect]int{HoldDeposit: 1, PostDeposit: -1, VoidDeposit: -1, HoldWithdrawal: 10, PostWithdrawal: -10, HoldPayout: 100, PostPayout: -100,
+	pairs := map[Effect]int{HoldDeposit: 1, PostDeposit: -1, VoidDeposit: -1, HoldWithdrawal: 10, PostWithdrawal: -10, HoldPayout: 100, PostPayout: -100, VoidPayout: -100,
 		HoldReturn: 1, PostReturn: -1, VoidReturn: -1}
 	type node struct {
 		machine Name
@@ -88,7 +88,7 @@ func TestMoneyIsNeverHeldTwice(t *testing.T) {
 			if held < 0 || held > 100 || held%10 > 1 || held/10%10 > 1 {
 				t.Errorf("%s: %s on %s leads to holds %d", a.machine, a.from, a.event, held)
 			}
-			if (to.to == Completed || to.to == Refunded || to.to == Parked) && held != 0 {
+			if (to.to == Completed || to.to == Refunded || to.to == Parked || to.to == Bounced || to.to == OnHold) && held != 0 {
 				t.Errorf("%s completes with holds %d", a.machine, held)
 			}
 			walk(node{n.machine, to.to, held})

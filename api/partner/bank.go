@@ -42,7 +42,7 @@ func (s *Server) payouts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.cfg.Bank.Payouts(r.Context(), web.CallerOf(r.Context()).Name, p)
+	found, err := s.cfg.Payouts.Payouts(r.Context(), web.CallerOf(r.Context()).Name, p)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *Server) payoutFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	file, err := s.cfg.Bank.PayoutFile(r.Context(), web.CallerOf(r.Context()).Name, id)
+	file, err := s.cfg.Payouts.PayoutFile(r.Context(), web.CallerOf(r.Context()).Name, id)
 	if err != nil {
 		return err
 	}
@@ -75,6 +75,28 @@ func (s *Server) payoutFile(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Disposition", `attachment; filename="`+file.Name+`"`)
 	_, _ = w.Write(file.Body) // the client is gone if this fails
 	return nil
+}
+
+// refusePayout answers POST /v1/payouts/{id}/refuse.
+func (s *Server) refusePayout(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	if err := web.ReadJSON(r, &body); err != nil {
+		return err
+	}
+	if body.Reason == "" || len(body.Reason) > maxNote {
+		return web.Malformed("reason", "need 1 to %d bytes, such as the bank's code", maxNote)
+	}
+	err = s.cfg.Payouts.RefusePayout(r.Context(), trail.Actor(r.Context()), web.CallerOf(r.Context()).Name, anchor.PayoutRefusal{ID: id, Reason: body.Reason})
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, http.StatusOK, map[string]string{"id": id, "state": "refused"})
 }
 
 type heldView struct {

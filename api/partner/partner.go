@@ -36,10 +36,16 @@ var pages = web.Pages{Default: 50, Max: 200}
 type Bank interface {
 	// ImportStatement reads a bank statement and books what it can. The same statement again changes nothing.
 	ImportStatement(ctx context.Context, who audit.Actor, partner string, statement []byte) (anchor.Imported, error)
-	Payouts(ctx context.Context, partner string, p anchor.Page) ([]anchor.Payout, error)
-	PayoutFile(ctx context.Context, partner, id string) (anchor.File, error)
 	Quarantine(ctx context.Context, partner string, p anchor.Page) ([]anchor.Held, error)
 	ResolveQuarantine(ctx context.Context, who audit.Actor, partner string, r anchor.Resolution) (anchor.Held, error)
+}
+
+// Payouts is what a partner, as the bank, is asked to pay.
+type Payouts interface {
+	Payouts(ctx context.Context, partner string, p anchor.Page) ([]anchor.Payout, error)
+	PayoutFile(ctx context.Context, partner, id string) (anchor.File, error)
+	// RefusePayout says that the bank has not made a payout and will not.
+	RefusePayout(ctx context.Context, who audit.Actor, partner string, r anchor.PayoutRefusal) error
 }
 
 // Customers is the anchor's side of a partner's customers.
@@ -57,12 +63,13 @@ type Config struct {
 	Names     map[string]string // first DNS name of a certificate to the partner's name
 	DB        *audit.DB
 	Bank      Bank
+	Payouts   Payouts
 	Customers Customers
 }
 
 // Validate says what is missing.
 func (c Config) Validate() error {
-	if len(c.Names) == 0 || c.DB == nil || c.Bank == nil || c.Customers == nil {
+	if len(c.Names) == 0 || c.DB == nil || c.Bank == nil || c.Payouts == nil || c.Customers == nil {
 		return errors.New("partner: names, a database, a bank and customers are needed")
 	}
 	return nil
@@ -94,6 +101,7 @@ func (s *Server) Mount(site *web.Site, mux chi.Router) {
 	site.Mount(mux, statements,
 		get("/v1/payouts", s.payouts),
 		get("/v1/payouts/{id}/file", s.payoutFile),
+		route(http.MethodPost, "/v1/payouts/{id}/refuse", s.refusePayout),
 		get("/v1/transactions", s.transactions),
 		get("/v1/quarantine", s.quarantine),
 		route(http.MethodPost, "/v1/quarantine/{id}/resolve", s.resolve),

@@ -43,13 +43,14 @@ type Config struct {
 	DB       *audit.DB
 	Anchor   Anchor
 	Desk     Desk
+	Stuck    Stuck
 	Exports  Exporter
 	Now      func() time.Time
 }
 
 // Validate says what is missing.
 func (c Config) Validate() error {
-	if len(c.Names) == 0 || len(c.Parts) == 0 || c.LogKey == "" || c.Gatherer == nil || c.DB == nil || c.Anchor == nil || c.Desk == nil || c.Exports == nil || c.Now == nil {
+	if len(c.Names) == 0 || len(c.Parts) == 0 || c.LogKey == "" || c.Gatherer == nil || c.DB == nil || c.Anchor == nil || c.Desk == nil || c.Stuck == nil || c.Exports == nil || c.Now == nil {
 		return errors.New("staff: names, parts, the log's key, metrics, a database, an anchor, a desk, exports and a clock are needed")
 	}
 	return nil
@@ -86,6 +87,9 @@ func (s *Server) Mount(site *web.Site, mux chi.Router) {
 		get("/v1/ledger-transactions", s.ledgerTransactions),
 		get("/v1/parked", s.parked),
 		post("/v1/parked/{hash}/{op}/resolve", s.resolveParked),
+		get("/v1/withdrawals/bounced", s.bounced),
+		post("/v1/withdrawals/{id}/resolve", s.resolveBounced),
+		post("/v1/deposits/{id}/give-up", s.giveUp),
 		post("/v1/customers/{account}/status", s.setStatus),
 		get("/v1/jobs", s.jobs),
 		get("/v1/quarantine", s.quarantine),

@@ -134,12 +134,12 @@ func (g *gateway) handlers() ([]http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	partners, err := partner.New(partner.Config{Names: g.cfg.Partner.Names, DB: g.db, Bank: g.anchor, Customers: g.anchor})
+	partners, err := partner.New(partner.Config{Names: g.cfg.Partner.Names, DB: g.db, Bank: g.anchor, Payouts: g.anchor, Customers: g.anchor})
 	if err != nil {
 		return nil, err
 	}
 	officers, err := staff.New(staff.Config{Names: g.cfg.Staff.Names, Parts: g.parts(), LogKey: g.logKey.String(), Gatherer: g.registry,
-		DB: g.db, Anchor: staffAnchor{g.anchor, g}, Desk: g.anchor, Exports: exporter{g}, Now: time.Now})
+		DB: g.db, Anchor: staffAnchor{g.anchor, g}, Desk: g.anchor, Stuck: g.anchor, Exports: exporter{g}, Now: time.Now})
 	if err != nil {
 		return nil, err
 	}
