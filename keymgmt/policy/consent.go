@@ -208,6 +208,11 @@ func (f *File) validateOfficers() error {
 		if k.Transaction == nil {
 			continue
 		}
+		if o := k.Transaction.SetOptions; o != nil && o.Rotation != nil {
+			if err := f.validateNeeds(ApprovalRule{Needs: o.Rotation.Needs}); err != nil {
+				return fmt.Errorf("key %s: rotation: %w", k.ID, err)
+			}
+		}
 		for _, rule := range k.Transaction.Approvals {
 			if err := f.validateNeeds(rule); err != nil {
 				return fmt.Errorf("key %s: %w", k.ID, err)

@@ -197,7 +197,7 @@ func TestTransactionsThatAreDenied(t *testing.T) {
 		{"trust by root", "transaction.operation", func(b *bank) keymgmt.Request {
 			return b.by(root, txbuild.ChangeTrust{Asset: b.usd, Limit: b.amount("1")})
 		}},
-		{"new signer", "transaction.set_options.signer", func(b *bank) keymgmt.Request {
+		{"new signer", "transaction.set_options.rotation", func(b *bank) keymgmt.Request {
 			k := xdr.Uint256(b.other.Key())
 			return b.by(issuing, txbuild.SetOptions{Signer: &xdr.Signer{Weight: 1,
 				Key: xdr.SignerKey{Type: xdr.SignerKeyTypeSignerKeyTypeEd25519, Ed25519: &k}}})

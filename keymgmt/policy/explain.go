@@ -35,12 +35,17 @@ func (k *Key) explain() []string {
 	}
 	lines := []string{fmt.Sprintf("key %s, %s, asked by %s:", k.ID, public, strings.Join(k.Callers, ", "))}
 	say := func(format string, args ...any) { lines = append(lines, "  "+fmt.Sprintf(format, args...)) }
+	if k.Account != nil {
+		say("signs for account %s", *k.Account)
+	}
 	if k.Frozen {
 		say("signs nothing: it is frozen")
 	}
 	switch {
 	case k.Transaction != nil:
 		k.Transaction.explain(say)
+	case k.FeeBump != nil:
+		k.FeeBump.explain(say)
 	case k.Challenge != nil:
 		c := k.Challenge
 		say("signs SEP-10 challenges of %s for %s, valid for %s at most", c.WebAuthDomain, strings.Join(c.HomeDomains, ", "), seconds(c.MaxSeconds))
@@ -93,6 +98,7 @@ func (r *TransactionRule) explain(say func(format string, args ...any)) {
 	if c := r.Clawback; c != nil {
 		say("claws back %s from %s", assets(c.Assets), parties(c.From))
 	}
+	r.explainMore(say)
 	for _, a := range r.Approvals {
 		above := "for everything"
 		if a.Above != nil {

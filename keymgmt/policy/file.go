@@ -50,12 +50,16 @@ type File struct {
 // Key holds the rules of one key. Exactly one of the sections is there: a key has one purpose, so that no message
 // of one kind can be mistaken for one of another under the same key.
 type Key struct {
-	ID      keymgmt.KeyID `toml:"id"`
-	Public  PublicKey     `toml:"public"`  // the one key that the id stands for
-	Callers []string      `toml:"callers"` // the first DNS name in the certificate of each client that may ask
-	Frozen  bool          `toml:"frozen"`  // true stops the key. Optional
+	ID     keymgmt.KeyID `toml:"id"`
+	Public PublicKey     `toml:"public"` // the one key that the id stands for
+	// Account is the ledger's account that the key signs for, when that is another than its own: it is a signer of it. Only
+	// one key is for an account, or it would have two sets of limits. Optional.
+	Account *protocol.AccountID `toml:"account,omitempty"`
+	Callers []string            `toml:"callers"` // the first DNS name in the certificate of each client that may ask
+	Frozen  bool                `toml:"frozen"`  // true stops the key. Optional
 
 	Transaction *TransactionRule `toml:"transaction,omitempty"`
+	FeeBump     *FeeBumpRule     `toml:"fee_bump,omitempty"`
 	Challenge   *ChallengeRule   `toml:"challenge,omitempty"`
 	Checkpoint  *CheckpointRule  `toml:"checkpoint,omitempty"`
 	JWT         *JWTRule         `toml:"jwt,omitempty"`
@@ -247,11 +251,17 @@ func (f *File) validate() error {
 	if len(f.Keys) == 0 {
 		return bad("no keys")
 	}
-	ids, publics := map[keymgmt.KeyID]bool{}, map[PublicKey]bool{}
+	ids, publics, accounts := map[keymgmt.KeyID]bool{}, map[PublicKey]bool{}, map[protocol.AccountID]bool{}
 	for i := range f.Keys {
 		k := &f.Keys[i]
 		if k.ID.IsZero() || k.Public.IsZero() {
 			return bad("key %d needs an id and a public key", i+1)
+		}
+		if account := k.account(); !account.IsZero() {
+			if accounts[account] {
+				return bad("key %s: account %s has a key already", k.ID, account)
+			}
+			accounts[account] = true
 		}
 		if ids[k.ID] || publics[k.Public] {
 			return bad("key %s or its public key is there twice", k.ID)
@@ -267,7 +277,18 @@ func (f *File) validate() error {
 	return nil
 }
 
+// account returns the ledger's account that the key signs for, zero when it is no key for one.
+func (k *Key) account() protocol.AccountID {
+	if k.Account != nil {
+		return *k.Account
+	}
+	return k.Public.account()
+}
+
 func (k *Key) validate() error {
+	if k.Account != nil && (k.Account.IsZero() || k.Public.Algorithm() != keymgmt.Ed25519 || k.Transaction == nil && k.FeeBump == nil) {
+		return errors.New("account is for Ed25519 keys that sign transactions")
+	}
 	if len(k.Callers) == 0 {
 		return errors.New("no callers")
 	}
@@ -279,6 +300,9 @@ func (k *Key) validate() error {
 	var sections []error
 	if k.Transaction != nil {
 		sections = append(sections, k.Transaction.validate())
+	}
+	if k.FeeBump != nil {
+		sections = append(sections, k.FeeBump.validate())
 	}
 	if k.Challenge != nil {
 		sections = append(sections, k.Challenge.validate())

@@ -146,6 +146,10 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	switch {
 	case m.Transaction != nil && rule.Transaction != nil:
 		reserve, err = p.transaction(rule, m.Transaction, given, facts)
+	case m.Conditional != nil && rule.Transaction != nil:
+		reserve, err = p.transaction(rule, m.Conditional, given, facts)
+	case m.FeeBump != nil && rule.FeeBump != nil:
+		reserve, err = p.feeBump(rule, m.FeeBump, facts)
 	case m.Bitcoin != nil && rule.Bitcoin != nil:
 		reserve, err = p.bitcoin(rule.Bitcoin, m.Bitcoin, facts)
 	case m.Ethereum != nil && rule.Ethereum != nil:

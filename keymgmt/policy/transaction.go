@@ -20,13 +20,16 @@ import (
 const maxHorizon = 7 * 24 * time.Hour
 
 // TransactionRule says which transactions a key may sign. The source of the transaction and of each operation is always
-// the key's own account. An operation without a section is denied.
+// the key's own account. An operation without a section is denied, and some never have one: see never.
 type TransactionRule struct {
 	MaxFee        Quantity `toml:"max_fee"`     // DIAM for one transaction
 	FeeWindows    []Window `toml:"fee_window"`  // DIAM for all transactions
 	MaxSeconds    int64    `toml:"max_seconds"` // how far ahead of now a transaction may still be valid
 	MaxOperations int      `toml:"max_operations"`
-	// Limits bound what leaves by create_account, payment and clawback, per asset. An asset without a limit can't leave.
+	// Conditions are the preconditions that a transaction may have besides its time bounds: ledger_bounds,
+	// min_sequence_age, min_sequence_ledger_gap, extra_signers, min_sequence. Optional.
+	Conditions []string `toml:"conditions,omitempty"`
+	// Limits bound what leaves by any operation, per asset, at the most that it can be. An asset without a limit can't leave.
 	Limits []Limit `toml:"limit"`
 	// Approvals say what needs people's approval besides. Optional.
 	Approvals []ApprovalRule `toml:"approval,omitempty"`
@@ -38,6 +41,10 @@ type TransactionRule struct {
 	SetTrustLineFlags *SetTrustLineFlagsRule `toml:"set_trust_line_flags,omitempty"`
 	ManageData        *ManageDataRule        `toml:"manage_data,omitempty"`
 	Clawback          *ClawbackRule          `toml:"clawback,omitempty"`
+	PathPayments      []PathPaymentRule      `toml:"path_payment,omitempty"` // any one of them allows
+	Offers            []OfferRule            `toml:"offer,omitempty"`        // any one of them allows
+	SetAside          *SetAsideRule          `toml:"create_claimable_balance,omitempty"`
+	ClaimBalances     bool                   `toml:"claim_claimable_balance,omitempty"` // what comes in is not limited
 }
 
 // Limit bounds the amount of one asset.
@@ -64,7 +71,7 @@ type ChangeTrustRule struct {
 	Assets []protocol.Asset `toml:"assets"`
 }
 
-// SetOptionsRule allows set_options to do what is listed. Signers can never be changed. Every list is optional.
+// SetOptionsRule allows set_options to do what is listed. Every list is optional.
 type SetOptionsRule struct {
 	SetFlags         []string `toml:"set_flags,omitempty"` // auth_required, auth_revocable, auth_immutable, auth_clawback_enabled
 	ClearFlags       []string `toml:"clear_flags,omitempty"`
@@ -73,6 +80,8 @@ type SetOptionsRule struct {
 	LowThresholds    []uint32 `toml:"low_thresholds,omitempty"`
 	MediumThresholds []uint32 `toml:"medium_thresholds,omitempty"`
 	HighThresholds   []uint32 `toml:"high_thresholds,omitempty"`
+	// Rotation allows the account's signers to be changed. Optional: never.
+	Rotation *RotationRule `toml:"rotation,omitempty"`
 }
 
 // SetTrustLineFlagsRule allows set_trust_line_flags, on assets that the key's account issues.
@@ -99,61 +108,94 @@ type ClawbackRule struct {
 // A transaction that has expired is no reason to deny: it can't do anything, and a worker that comes back after a crash
 // is better told so by the ledger, whose clock counts, than by the signer's.
 func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, facts Facts) ([]Reservation, error) {
+	if facts.Spent == nil {
+		return nil, deny("facts", "the counters are not known")
+	}
+	out, err := p.effects(k, t, facts.Now)
+	if err != nil {
+		return nil, err
+	}
+	reserve, err := k.Transaction.reserve(t.Fee, out, facts)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Transaction.approved(out, given); err != nil { // last: people are asked only for what the rules allow
+		return reserve, err
+	}
+	return reserve, k.Transaction.SetOptions.approved(t, given)
+}
+
+// effects judges t by the rules of its source's key, and returns the most of each asset that leaves.
+func (p *Policy) effects(k *Key, t *payload.Transaction, now time.Time) (map[protocol.Asset]*big.Int, error) {
 	rule := k.Transaction
 	switch {
-	case facts.Spent == nil:
-		return nil, deny("facts", "the counters are not known")
 	case t.Network != p.network:
 		return nil, deny("network", "the transaction is for network %s", t.Network)
-	case t.Source != k.Public.account():
+	case t.Source != k.account():
 		return nil, deny("transaction.source", "source %s is not the key's account", t.Source)
 	case rule.MaxFee.over(t.Fee, protocol.Decimals):
 		return nil, deny("transaction.max_fee", "fee %s is over %s", payload.Decimal(t.Fee), rule.MaxFee)
 	case len(t.Operations) > rule.MaxOperations:
 		return nil, deny("transaction.max_operations", "%d operations are over %d", len(t.Operations), rule.MaxOperations)
-	case t.MaxTime.After(facts.Now.Add(time.Duration(rule.MaxSeconds) * time.Second)):
+	case t.MaxTime.After(now.Add(time.Duration(rule.MaxSeconds) * time.Second)):
 		return nil, deny("transaction.max_seconds", "valid until %s, over %d seconds from now", t.MaxTime.Format(time.RFC3339), rule.MaxSeconds)
+	}
+	if err := rule.conditions(t.Conditions); err != nil {
+		return nil, err
 	}
 	out := map[protocol.Asset]*big.Int{}
 	for i, op := range t.Operations {
-		if op.Origin() != k.Public.account() {
+		if op.Origin() != k.account() {
 			return nil, deny("transaction.source", "source %s of operation %d is not the key's account", op.Origin(), i)
 		}
-		effect, err := p.operation(k, op)
-		if err != nil {
+		if err := p.operation(k, op); err != nil {
 			return nil, err
 		}
-		if effect.amount == nil {
-			continue
+		for _, o := range op.Outflows() {
+			if o.Asset.IsZero() || o.Amount == nil {
+				return nil, deny("transaction.limit", "what operation %d lets leave can't be counted", i)
+			}
+			if out[o.Asset] == nil {
+				out[o.Asset] = new(big.Int)
+			}
+			out[o.Asset].Add(out[o.Asset], o.Amount)
 		}
-		if out[effect.asset] == nil {
-			out[effect.asset] = new(big.Int)
-		}
-		out[effect.asset].Add(out[effect.asset], effect.amount)
 	}
-	reserve, err := rule.reserve(t.Fee, out, facts)
-	if err != nil {
-		return nil, err
-	}
-	return reserve, rule.approved(out, given) // last: people are asked only for what the rules allow
+	return out, rule.perTransaction(out)
 }
 
-// reserve checks the sums against the limits.
+// perTransaction checks the sums against the limits for one transaction.
+func (r *TransactionRule) perTransaction(out map[protocol.Asset]*big.Int) error {
+	for _, asset := range slices.SortedFunc(maps.Keys(out), byName) {
+		limit := r.limit(asset)
+		switch {
+		case limit == nil:
+			return deny("transaction.limit", "no limit lets %s leave", asset)
+		case limit.PerTransaction.over(out[asset], protocol.Decimals):
+			return deny("transaction.limit.per_transaction", "%s of %s is over %s", payload.Decimal(out[asset]), asset, limit.PerTransaction)
+		}
+	}
+	return nil
+}
+
+func byName(a, b protocol.Asset) int { return strings.Compare(a.String(), b.String()) }
+
+func (r *TransactionRule) limit(asset protocol.Asset) *Limit {
+	i := slices.IndexFunc(r.Limits, func(l Limit) bool { return l.Asset == asset })
+	if i < 0 {
+		return nil
+	}
+	return &r.Limits[i]
+}
+
+// reserve checks the sums against the windows.
 func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int, facts Facts) ([]Reservation, error) {
 	list, err := count(use{"transaction.fee_window", FeeCounter, fee, protocol.Decimals}, r.FeeWindows, facts)
 	if err != nil {
 		return nil, err
 	}
-	byName := func(a, b protocol.Asset) int { return strings.Compare(a.String(), b.String()) }
 	for _, asset := range slices.SortedFunc(maps.Keys(out), byName) {
-		i := slices.IndexFunc(r.Limits, func(l Limit) bool { return l.Asset == asset })
-		if i < 0 {
-			return nil, deny("transaction.limit", "no limit lets %s leave", asset)
-		}
-		if limit := r.Limits[i]; limit.PerTransaction.over(out[asset], protocol.Decimals) {
-			return nil, deny("transaction.limit.per_transaction", "%s of %s is over %s", payload.Decimal(out[asset]), asset, limit.PerTransaction)
-		}
-		more, err := count(use{"transaction.limit.window", asset.String(), out[asset], protocol.Decimals}, r.Limits[i].Windows, facts)
+		more, err := count(use{"transaction.limit.window", asset.String(), out[asset], protocol.Decimals}, r.limit(asset).Windows, facts)
 		if err != nil {
 			return nil, err
 		}
@@ -162,31 +204,45 @@ func (r *TransactionRule) reserve(fee *big.Int, out map[protocol.Asset]*big.Int,
 	return facts.Holder.takeOver(list), nil
 }
 
-// effect is what an operation lets leave; a nil amount is nothing.
-type effect struct {
-	asset  protocol.Asset
-	amount *big.Int
-}
-
-func (p *Policy) operation(k *Key, op payload.Operation) (effect, error) {
-	rule := k.Transaction
+func (p *Policy) operation(k *Key, op payload.Operation) error {
+	rule, own := k.Transaction, k.account()
 	switch op := op.(type) {
 	case payload.CreateAccount:
-		return effect{protocol.Native(), op.Starting}, p.createAccount(rule.CreateAccount, op)
+		return p.createAccount(rule.CreateAccount, op)
 	case payload.Payment:
-		return effect{op.Asset, op.Amount}, p.payment(rule.Payments, op)
+		return p.payment(rule.Payments, op)
+	case payload.PathPaymentStrictReceive:
+		return p.pathPayment(rule.PathPayments, op.Conversion)
+	case payload.PathPaymentStrictSend:
+		return p.pathPayment(rule.PathPayments, op.Conversion)
+	case payload.ManageSellOffer:
+		return offer(rule.Offers, op.Selling, op.Buying, sold(op.Price, op.Amount))
+	case payload.CreatePassiveSellOffer:
+		return offer(rule.Offers, op.Selling, op.Buying, sold(op.Price, op.Amount))
+	case payload.ManageBuyOffer:
+		return offer(rule.Offers, op.Selling, op.Buying, bought(op.Price, op.Amount))
+	case payload.CreateBalance:
+		return p.setAside(rule.SetAside, op)
+	case payload.ClaimBalance:
+		if !rule.ClaimBalances {
+			return deny("transaction.operation", "claim_claimable_balance is not allowed")
+		}
+		return nil
 	case payload.ChangeTrust:
-		return effect{}, rule.ChangeTrust.decide(op)
+		return rule.ChangeTrust.decide(op)
 	case payload.SetOptions:
-		return effect{}, rule.SetOptions.decide(op)
+		return rule.SetOptions.decide(op)
 	case payload.SetTrustLineFlags:
-		return effect{}, rule.SetTrustLineFlags.decide(k.Public.account(), op)
+		return rule.SetTrustLineFlags.decide(own, op)
 	case payload.ManageData:
-		return effect{}, rule.ManageData.decide(op)
+		return rule.ManageData.decide(op)
 	case payload.Clawback:
-		return effect{op.Asset, op.Amount}, rule.Clawback.decide(k.Public.account(), op)
+		return rule.Clawback.decide(own, op)
 	}
-	return effect{}, deny("transaction.operation", "operation %T is not known", op)
+	if name, why := never(op); name != "" {
+		return deny("transaction.never."+name, "%s", why)
+	}
+	return deny("transaction.operation", "operation %T is not known", op)
 }
 
 // destination denies what the whole policy denies, before any rule allows it.
@@ -240,8 +296,8 @@ func (r *SetOptionsRule) decide(op payload.SetOptions) error {
 	if r == nil {
 		return deny("transaction.operation", "set_options is not allowed")
 	}
-	if op.Signer != nil {
-		return deny("transaction.set_options.signer", "signers can't be changed")
+	if err := r.Rotation.decide(op.Signer); err != nil {
+		return err
 	}
 	if err := names("transaction.set_options.set_flags", r.SetFlags, payload.AccountFlagNames(op.SetFlags)); err != nil {
 		return err
@@ -346,7 +402,7 @@ func (r *TransactionRule) validate() error {
 		errs = append(errs, someAssets("change_trust", c.Assets))
 	}
 	if s := r.SetOptions; s != nil {
-		errs = append(errs, accountFlags(s.SetFlags), accountFlags(s.ClearFlags))
+		errs = append(errs, accountFlags(s.SetFlags), accountFlags(s.ClearFlags), s.Rotation.validate())
 	}
 	if s := r.SetTrustLineFlags; s != nil {
 		errs = append(errs, validParties("transaction.set_trust_line_flags.trustors", s.Trustors),
@@ -358,6 +414,7 @@ func (r *TransactionRule) validate() error {
 	if c := r.Clawback; c != nil {
 		errs = append(errs, validParties("transaction.clawback.from", c.From), someAssets("clawback", c.Assets))
 	}
+	errs = append(errs, r.validateMore())
 	return errors.Join(errs...)
 }
 

@@ -90,6 +90,8 @@ func (p *Policy) Counters(key keymgmt.KeyID) (list []Counter) {
 		for _, l := range rule.Transaction.Limits {
 			add(l.Asset.String(), l.Windows)
 		}
+	case rule.FeeBump != nil:
+		add(FeeCounter, rule.FeeBump.FeeWindows)
 	case rule.Bitcoin != nil:
 		add(FeeCounter, rule.Bitcoin.FeeWindows)
 		add(rule.Bitcoin.Chain, rule.Bitcoin.Windows)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,11 +157,11 @@ type known struct {
 // load reads what the decisions on a group depend on, in one round trip.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
 	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates()}
-	var keys, refs, nonces, origins []string
+	var keys, refs, behind, nonces, origins []string
 	var b pgx.Batch
 	for _, e := range group {
 		n := e.name()
-		keys, refs = append(keys, n.key), append(refs, n.ref)
+		keys, refs, behind = append(keys, n.key), append(refs, n.ref), append(behind, s.cfg.Policy.Behind(e.meaning).String())
 		for _, c := range e.request.Consents {
 			nonces = append(nonces, c.Nonce)
 		}
@@ -185,7 +186,7 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		k.intents[n] = in
 		return err
 	}))
-	b.Queue(`SELECT DISTINCT ON (key) key, action = 'freeze' FROM signer.orders WHERE key = ANY($1) OR key = $2 ORDER BY key, n DESC`, keys, keymgmt.EveryKey).
+	b.Queue(`SELECT DISTINCT ON (key) key, action = 'freeze' FROM signer.orders WHERE key = ANY($1) OR key = $2 ORDER BY key, n DESC`, slices.Concat(keys, behind), keymgmt.EveryKey).
 		Query(each(func(rows pgx.Rows) error {
 			var key string
 			var frozen bool
@@ -240,7 +241,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	if e.unreadable != nil {
 		return admitted{}, e.unreadable
 	}
-	facts := policy.Facts{Caller: e.caller, Now: k.now, Used: map[string]bool{}, Frozen: k.frozen[n.key] || k.frozen[keymgmt.EveryKey]}
+	facts := policy.Facts{Caller: e.caller, Now: k.now, Used: map[string]bool{}, Frozen: k.frozen[n.key] || k.frozen[keymgmt.EveryKey] || k.frozen[s.cfg.Policy.Behind(e.meaning).String()]}
 	for _, c := range e.request.Consents {
 		if by, used := k.used[c.Nonce]; used && by != n {
 			facts.Used[c.Nonce] = true

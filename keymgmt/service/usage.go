@@ -3,7 +3,6 @@ package service
 import (
 	"fmt"
 	"maps"
-	"math"
 	"math/big"
 	"time"
 
@@ -20,19 +19,14 @@ type numbered struct {
 }
 
 // counts reports whether an entry is of a kind that limits count.
-func (e *entry) counts() bool {
-	return e.meaning.Transaction != nil || e.meaning.Bitcoin != nil || e.meaning.Ethereum != nil
-}
+func (e *entry) counts() bool { return policy.Counted(e.meaning) }
 
-// numbered returns the sequence number of a transaction, or the nonce of one of Ethereum, which works the same. A payment of
-// Bitcoin has none and goes by its own ref: of two that spend the same output both count.
+// numbered returns what an entry shares its reservation by. A payment of Bitcoin has no number and goes by its own ref: of
+// two that spend the same output both count.
 func (e *entry) numbered() numbered {
 	n := e.name()
-	if t := e.meaning.Transaction; t != nil {
-		return numbered{n.key, t.Source.String(), t.Sequence}
-	}
-	if t := e.meaning.Ethereum; t != nil && t.Nonce <= math.MaxInt64 {
-		return numbered{n.key, "ethereum:" + t.ChainID.String(), int64(t.Nonce)}
+	if source, sequence, ok := policy.Sequence(e.meaning); ok {
+		return numbered{n.key, source, sequence}
 	}
 	return numbered{n.key, "ref:" + n.ref, 0}
 }
