@@ -16,7 +16,7 @@ import (
 // package.
 type Keyring interface {
 	Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicKey, error)
-	Sign(ctx context.Context, a *policy.Approval) ([][]byte, error)
+	Sign(ctx context.Context, a *policy.Approval) ([]signature.Verified, error)
 	Home(key keymgmt.KeyID) keymgmt.Home
 	Ping(ctx context.Context) error
 }
@@ -76,7 +76,7 @@ func (s keyringSuite) sign(ctx context.Context, k Keyring, key keymgmt.KeyID, n 
 	if err != nil {
 		return err
 	}
-	if len(sigs) != 1 || !signature.Verify(public, message, sigs[0]) {
+	if len(sigs) != 1 || !sigs[0].Of(public, message) || !signature.Verify(public, message, sigs[0].Bytes()) {
 		return errors.New("the signature does not verify")
 	}
 	return nil

@@ -194,10 +194,11 @@ func lowSOnly(t *testing.T, ring *Keyring, a keymgmt.Algorithm) {
 		if new(big.Int).SetBytes(raw[32:]).Cmp(half) > 0 {
 			high++
 		}
-		sig, err := relay.Finish(public, digest[:], raw)
+		made, err := relay.Finish(public, digest[:], raw)
 		if err != nil {
 			t.Fatal(err)
 		}
+		sig := made.Bytes()
 		if new(big.Int).SetBytes(sig[32:64]).Cmp(half) > 0 || !signature.Verify(public, digest[:], sig) {
 			t.Fatalf("high or wrong: %x", sig)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // paramsOID is Ed25519 in CKA_EC_PARAMS.
@@ -233,9 +234,9 @@ func TestWrongSignaturesFreezeTheKey(t *testing.T) {
 			}
 		}
 	})
-	signature, err := ring.sign(t.Context(), one, []byte("x"))
-	if !errors.Is(err, keymgmt.ErrUnavailable) || signature != nil {
-		t.Fatalf("signature %x, error %v", signature, err)
+	made, err := ring.sign(t.Context(), one, []byte("x"))
+	if !errors.Is(err, keymgmt.ErrUnavailable) || made != (signature.Verified{}) {
+		t.Fatalf("signature %x, error %v", made.Bytes(), err)
 	}
 	for range 2 {
 		if _, err := ring.sign(t.Context(), one, []byte("x")); !errors.Is(err, ErrKeyRefused) {
@@ -300,8 +301,8 @@ func TestAnotherTokenInItsPlace(t *testing.T) {
 	})
 	must(t, err)
 	for range 2 {
-		if sig, err := other.sign(t.Context(), one, []byte("x")); !errors.Is(err, ErrKeyRefused) || sig != nil {
-			t.Fatalf("%x, %v", sig, err)
+		if sig, err := other.sign(t.Context(), one, []byte("x")); !errors.Is(err, ErrKeyRefused) || sig != (signature.Verified{}) {
+			t.Fatalf("%x, %v", sig.Bytes(), err)
 		}
 	}
 	must(t, os.Rename(setup.Tokens, setup.Tokens+".other"))

@@ -38,6 +38,7 @@ import (
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/pkcs11/internal/relay"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // Limits of Config.
@@ -171,7 +172,7 @@ func (k *Keyring) Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.Public
 func (k *Keyring) Home(keymgmt.KeyID) keymgmt.Home { return keymgmt.Hardware }
 
 // Sign spends the approval and returns the signatures of its messages, verified.
-func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
+func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([]signature.Verified, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -182,7 +183,7 @@ func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error
 	if err != nil {
 		return nil, err
 	}
-	signatures := make([][]byte, len(messages))
+	signatures := make([]signature.Verified, len(messages))
 	for i, m := range messages {
 		if signatures[i], err = k.sign(ctx, a.Key(), m); err != nil {
 			return nil, err
@@ -212,18 +213,18 @@ func (k *Keyring) SignSpent(ctx context.Context, id keymgmt.KeyID, messages rela
 	})
 }
 
-func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, message []byte) ([]byte, error) {
-	sig, err := with(ctx, k, func(e *epoch, s session) ([]byte, error) {
+func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, message []byte) (signature.Verified, error) {
+	sig, err := with(ctx, k, func(e *epoch, s session) (none signature.Verified, err error) {
 		found, err := k.find(e, s, id)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		if err := fits(found.public.Algorithm(), message); err != nil {
-			return nil, err
+			return none, err
 		}
 		raw, err := k.lib.sign(s, found, message)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		return relay.Finish(found.public, message, raw)
 	})

@@ -294,7 +294,7 @@ func trySign(ctx context.Context, ring *Keyring, id keymgmt.KeyID, message []byt
 	if err != nil {
 		return err
 	}
-	if !signature.Verify(public, message, sig) {
+	if !sig.Of(public, message) || !signature.Verify(public, message, sig.Bytes()) {
 		return errWrong
 	}
 	return nil

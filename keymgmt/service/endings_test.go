@@ -3,6 +3,9 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +15,7 @@ import (
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/service"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 var errCrash = fmt.Errorf("%w: the process is gone", keymgmt.ErrUnavailable)
@@ -174,16 +178,55 @@ func TestIntentOfYesterdayMoves(t *testing.T) {
 	r.proved()
 }
 
-func TestSignatureThatDoesNotVerifyStopsTheKey(t *testing.T) {
-	r := newRig(t)
-	svc := r.open()
-	r.keyring.wrong = true
-	request := r.pay("tx/1", "5", r.account(keyDistribution))
+// What a keyring gives was verified, but for the service to find out that it is of the message and by the key that it means.
+func TestAnotherSignatureStopsTheKey(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := keymgmt.NewPublicKey(keymgmt.Ed25519, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before signature.Verified
+	for name, instead := range map[string]func(made []signature.Verified) []signature.Verified{
+		"none":           func([]signature.Verified) []signature.Verified { return nil },
+		"one too many":   func(made []signature.Verified) []signature.Verified { return append(made, made...) },
+		"of nothing":     func([]signature.Verified) []signature.Verified { return make([]signature.Verified, 1) },
+		"of one before":  func([]signature.Verified) []signature.Verified { return []signature.Verified{before} },
+		"by another key": nil, // below: of the very message
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			svc := r.open()
+			r.keyring.instead = func(made []signature.Verified) []signature.Verified { before = made[0]; return made }
+			if _, err := svc.For(gateway).Sign(t.Context(), r.pay("tx/0", "5", r.account(keyDistribution))); err != nil {
+				t.Fatal(err)
+			}
+			request := r.pay("tx/1", "5", r.account(keyDistribution))
+			if instead == nil {
+				message := sha256.Sum256(request.Body)
+				other, err := signature.Check(stranger, message[:], ed25519.Sign(private, message[:]))
+				if err != nil {
+					t.Fatal(err)
+				}
+				instead = func([]signature.Verified) []signature.Verified { return []signature.Verified{other} }
+			}
+			r.keyring.instead = instead
+			stops(t, r, svc, request)
+		})
+	}
+}
+
+// stops checks that a signature that is not what was asked is given to nobody and takes its key out of use, until an operator
+// has looked.
+func stops(t *testing.T, r *rig, svc *service.Service, request keymgmt.Request) {
+	t.Helper()
 	sig, err := svc.For(gateway).Sign(t.Context(), request)
 	if !errors.Is(err, keymgmt.ErrUnavailable) || sig.Bytes != nil {
 		t.Fatalf("%x, %v", sig.Bytes, err)
 	}
-	r.keyring.wrong = false
+	r.keyring.instead = nil
 	if _, err := svc.For(gateway).Sign(t.Context(), r.pay("tx/2", "5", r.account(keyDistribution))); !errors.Is(err, keymgmt.ErrUnavailable) {
 		t.Fatalf("the key is still in use: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // Keyring is where private keys live: an HSM, Vault, or memory in tests. It is safe for concurrent use.
@@ -18,8 +19,8 @@ type Keyring interface {
 	// Public returns the public key of key.
 	Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicKey, error)
 	// Sign spends the approval for the key it names and returns one signature for each of its messages, in their
-	// order, each in the form of the key's algorithm. The service verifies them before anyone else sees them.
-	Sign(ctx context.Context, a *policy.Approval) ([][]byte, error)
+	// order, each verified. The service makes sure that they are of the messages and the key that it means.
+	Sign(ctx context.Context, a *policy.Approval) ([]signature.Verified, error)
 	// Home says where the private key of key is when it signs, as far as the keyring knows without a look: it need not
 	// check that there is such a key. Zero for one that it cannot have.
 	Home(key keymgmt.KeyID) keymgmt.Home

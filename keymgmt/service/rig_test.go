@@ -20,6 +20,7 @@ import (
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/service"
+	"github.com/diamante/gateway/keymgmt/signature"
 	"github.com/diamante/gateway/keymgmt/softkey"
 	"github.com/diamante/gateway/node/protocol"
 	"github.com/diamante/gateway/node/txbuild"
@@ -76,14 +77,14 @@ func (c *clock) advance(d time.Duration) {
 type faulty struct {
 	service.Keyring
 	before, after func() error
-	wrong         bool
+	instead       func(made []signature.Verified) []signature.Verified // of what was signed
 	signed        int
 	mu            sync.Mutex // guards the fields above
 }
 
-func (f *faulty) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
+func (f *faulty) Sign(ctx context.Context, a *policy.Approval) ([]signature.Verified, error) {
 	f.mu.Lock()
-	before, after, wrong := f.before, f.after, f.wrong
+	before, after, instead := f.before, f.after, f.instead
 	f.mu.Unlock()
 	if before != nil {
 		if err := before(); err != nil {
@@ -97,8 +98,8 @@ func (f *faulty) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error)
 	f.mu.Lock()
 	f.signed++
 	f.mu.Unlock()
-	if wrong {
-		sig[0][0] ^= 1
+	if instead != nil {
+		sig = instead(sig)
 	}
 	if after != nil {
 		return sig, after()

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -158,33 +157,37 @@ func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (k
 		return *a.stored, nil
 	}
 	// 6. The key signs what was approved.
-	raw, err := s.cfg.Keyring.Sign(ctx, a.approval)
+	made, err := s.cfg.Keyring.Sign(ctx, a.approval)
 	if err != nil {
 		return keymgmt.Signature{}, fmt.Errorf("sign: %w", err)
 	}
-	// 7. Nobody sees a signature that does not verify: a stale handle or a faulty device may have used another key.
+	// 7. Nobody sees a signature that does not verify: a stale handle or a faulty device may have used another key. That it
+	// was verified is in its type; here it is held to the key and to the messages that are meant.
 	public := s.cfg.Policy.Public(r.Key)
-	if !verify(public, meaning.Messages(public), raw) {
+	raw, ok := joined(public, meaning.Messages(public), made)
+	if !ok {
 		return keymgmt.Signature{}, s.stop(ctx, caller, r)
 	}
 	// 8. Journal the signature; if the journal has one already, that one is the answer.
-	a, err = s.write(ctx, &entry{asked: q, made: &keymgmt.Signature{Public: public, Bytes: slices.Concat(raw...)}})
+	a, err = s.write(ctx, &entry{asked: q, made: &keymgmt.Signature{Public: public, Bytes: raw}})
 	if err != nil {
 		return keymgmt.Signature{}, fmt.Errorf("journal: %w", err)
 	}
 	return *a.stored, nil
 }
 
-func verify(public keymgmt.PublicKey, messages, signatures [][]byte) bool {
-	if len(messages) == 0 || len(signatures) != len(messages) {
-		return false
+// joined returns the signatures one after the other, if they are those of the messages by the key.
+func joined(public keymgmt.PublicKey, messages [][]byte, made []signature.Verified) (raw []byte, ok bool) {
+	if len(messages) == 0 || len(made) != len(messages) {
+		return nil, false
 	}
 	for i, m := range messages {
-		if !signature.Verify(public, m, signatures[i]) {
-			return false
+		if !made[i].Of(public, m) {
+			return nil, false
 		}
+		raw = append(raw, made[i].Bytes()...)
 	}
-	return true
+	return raw, true
 }
 
 func (s *Service) isBroken(key keymgmt.KeyID) bool {

@@ -3,13 +3,15 @@
 //
 // Devices differ: half of their ECDSA signatures have an s above half the group's order, which Bitcoin and Ethereum
 // refuse and which lets a stranger make a second valid signature of the first, and none of them gives the recovery id
-// that Ethereum needs. A keyring gives what its device made to FromECDSA; the service calls Verify.
+// that Ethereum needs. A keyring gives what its device made to Check or FromECDSA and passes on the Verified that it gets;
+// the service asks that what it is Of. So each signature is verified once, and none gets past that.
 package signature
 
 import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"errors"
 	"math/big"
 
@@ -26,6 +28,30 @@ const (
 
 // ErrInvalid: this is no signature of that digest by that key, so the device used another key or is broken.
 var ErrInvalid = errors.New("signature: does not verify")
+
+// Verified is a signature that was verified. Only Check and FromECDSA make one, and it cannot be changed; the zero value is
+// a signature of nothing.
+type Verified struct {
+	public  keymgmt.PublicKey
+	message [sha256.Size]byte // its hash
+	bytes   string
+}
+
+// Check verifies a signature, in the form that Verify accepts. ErrInvalid when it is not of message by public.
+func Check(public keymgmt.PublicKey, message, sig []byte) (Verified, error) {
+	if !Verify(public, message, sig) {
+		return Verified{}, ErrInvalid
+	}
+	return Verified{public, sha256.Sum256(message), string(sig)}, nil
+}
+
+// Of reports whether v is the signature of message by public.
+func (v Verified) Of(public keymgmt.PublicKey, message []byte) bool {
+	return !public.IsZero() && v.public == public && v.message == sha256.Sum256(message)
+}
+
+// Bytes returns the signature, in the form of the key's algorithm.
+func (v Verified) Bytes() []byte { return []byte(v.bytes) }
 
 // Verify reports whether sig is the signature of message in the one form there is for the key's algorithm: for ECDSA,
 // message is a digest of 32 bytes, s is low, and for secp256k1 the recovery id gives back the public key.
@@ -46,24 +72,22 @@ func Verify(public keymgmt.PublicKey, message, sig []byte) bool {
 
 // FromECDSA turns r and s, 32 bytes each, as a device returns them into the form that Verify accepts. ErrInvalid when
 // they are not a signature of digest by public.
-func FromECDSA(public keymgmt.PublicKey, digest, rs []byte) ([]byte, error) {
+func FromECDSA(public keymgmt.PublicKey, digest, rs []byte) (Verified, error) {
 	if len(digest) != digestSize || len(rs) != 2*scalarSize {
-		return nil, ErrInvalid
+		return Verified{}, ErrInvalid
 	}
 	switch public.Algorithm() {
 	case keymgmt.Secp256k1:
 		low := lowS(rs, secp256k1.Params().N)
 		for recovery := range byte(4) {
-			if sig := append(low[:len(low):len(low)], recovery); Verify(public, digest, sig) {
-				return sig, nil
+			if v, err := Check(public, digest, append(low[:len(low):len(low)], recovery)); err == nil {
+				return v, nil
 			}
 		}
 	case keymgmt.P256:
-		if low := lowS(rs, elliptic.P256().Params().N); Verify(public, digest, low) {
-			return low, nil
-		}
+		return Check(public, digest, lowS(rs, elliptic.P256().Params().N))
 	}
-	return nil, ErrInvalid
+	return Verified{}, ErrInvalid
 }
 
 // lowS replaces an s above half the order by its negative, which is as valid. The values are public.

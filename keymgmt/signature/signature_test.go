@@ -1,6 +1,7 @@
 package signature_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -70,8 +71,9 @@ func TestECDSA(t *testing.T) {
 				digest := sha256.Sum256([]byte{byte(n)})
 				r, s := d.sign(digest[:])
 				raw := append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
-				sig, err := signature.FromECDSA(d.public, digest[:], raw)
-				if err != nil || !signature.Verify(d.public, digest[:], sig) {
+				made, err := signature.FromECDSA(d.public, digest[:], raw)
+				sig := made.Bytes()
+				if err != nil || !made.Of(d.public, digest[:]) || !signature.Verify(d.public, digest[:], sig) {
 					t.Fatalf("%d: %v", n, err)
 				}
 				other := sha256.Sum256(digest[:])
@@ -115,6 +117,28 @@ func TestRefusals(t *testing.T) {
 		if signature.Verify(key, message, bad) || signature.Verify(keymgmt.PublicKey{}, message, bad) {
 			t.Errorf("%s verifies", name)
 		}
+	}
+	made, err := signature.Check(key, message, sig)
+	if err != nil || !made.Of(key, message) || !bytes.Equal(made.Bytes(), sig) {
+		t.Errorf("a good signature: %v", err)
+	}
+	other, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Of(key, []byte("massage")) || made.Of(public(t, keymgmt.Ed25519, other), message) {
+		t.Error("of one message by one key, and of another, too")
+	}
+	if nothing, err := signature.Check(key, []byte("massage"), sig); !errors.Is(err, signature.ErrInvalid) || nothing != (signature.Verified{}) {
+		t.Errorf("a signature of another message: %v", err)
+	}
+	if none := (signature.Verified{}); none.Of(key, message) || none.Of(keymgmt.PublicKey{}, nil) {
+		t.Error("nothing is a signature of something")
+	}
+	copied := made.Bytes()
+	copied[0] ^= 1
+	if !bytes.Equal(made.Bytes(), sig) {
+		t.Error("it can be changed from outside")
 	}
 	for _, d := range devices(t) {
 		digest := sha256.Sum256(message)

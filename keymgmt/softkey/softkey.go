@@ -11,6 +11,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // Keyring holds private keys in memory. It is safe for concurrent use.
@@ -74,7 +75,7 @@ func (k *Keyring) Public(ctx context.Context, id keymgmt.KeyID) (keymgmt.PublicK
 }
 
 // Sign spends the approval and signs its messages.
-func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
+func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([]signature.Verified, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -89,9 +90,15 @@ func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error
 	if err != nil {
 		return nil, err
 	}
-	signatures := make([][]byte, len(messages))
+	public, err := keymgmt.NewPublicKey(keymgmt.Ed25519, private[ed25519.SeedSize:])
+	if err != nil {
+		return nil, err
+	}
+	signatures := make([]signature.Verified, len(messages))
 	for i, m := range messages {
-		signatures[i] = ed25519.Sign(private, m)
+		if signatures[i], err = signature.Check(public, m, ed25519.Sign(private, m)); err != nil {
+			return nil, err
+		}
 	}
 	return signatures, nil
 }

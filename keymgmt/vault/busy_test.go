@@ -55,12 +55,12 @@ type busy struct {
 func (b *busy) sign(ctx context.Context, t *testing.T, n int) {
 	key, message := b.keys[n%len(b.keys)], digestOf(n)
 	public, err := b.ring.Public(ctx, key.ID)
-	var sigs [][]byte
+	var sigs []signature.Verified
 	if err == nil {
 		sigs, err = b.ring.sign(ctx, key.ID, [][]byte{message})
 	}
 	switch {
-	case err == nil && signature.Verify(public, message, sigs[0]):
+	case err == nil && sigs[0].Of(public, message):
 		b.good.Add(1)
 	case errors.Is(err, keymgmt.ErrUnavailable):
 		b.away.Add(1)

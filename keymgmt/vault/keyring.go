@@ -10,6 +10,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // MaxKeys bounds the keys of one keyring.
@@ -181,7 +182,7 @@ func (k *Keyring) Public(ctx context.Context, key keymgmt.KeyID) (keymgmt.Public
 }
 
 // Sign spends the approval and returns the signatures of its messages, verified.
-func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
+func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([]signature.Verified, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -198,7 +199,7 @@ func (k *Keyring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error
 // digestSize is the length of what ECDSA keys sign.
 const digestSize = 32
 
-func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, messages [][]byte) ([][]byte, error) {
+func (k *Keyring) sign(ctx context.Context, id keymgmt.KeyID, messages [][]byte) ([]signature.Verified, error) {
 	p, s, err := k.signing(ctx, id)
 	if err != nil {
 		return nil, err

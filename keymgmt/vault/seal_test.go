@@ -15,7 +15,6 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
-	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 func TestSealAndOpen(t *testing.T) {
@@ -282,7 +281,7 @@ func TestUnsealedKeyIsWiped(t *testing.T) {
 	}
 	sigs, err := ring.signSealed(t.Context(), p, s, [][]byte{digestOf(1)})
 	must(t, err)
-	if !signature.Verify(s.public, digestOf(1), sigs[0]) {
+	if !sigs[0].Of(s.public, digestOf(1)) {
 		t.Fatal("does not verify")
 	}
 	body := &wipedBody{text: []byte("secret")}

@@ -60,20 +60,20 @@ func (k *Keyring) readSealed(ctx context.Context, p pin) (state, error) {
 }
 
 // signSealed unseals the key, signs all messages of the one approval, and wipes it.
-func (k *Keyring) signSealed(ctx context.Context, p pin, s state, messages [][]byte) ([][]byte, error) {
+func (k *Keyring) signSealed(ctx context.Context, p pin, s state, messages [][]byte) ([]signature.Verified, error) {
 	private, err := k.unseal(ctx, p, s)
 	if err != nil {
 		return nil, err
 	}
 	defer private.Zero()
-	signatures := make([][]byte, len(messages))
+	signatures := make([]signature.Verified, len(messages))
 	for i, m := range messages {
 		// The library's form is 27 + recovery id, 4 more for a compressed key, then r and s; s is low, and k is from
 		// RFC 6979, so that no bad source of randomness can give the key away.
 		const compactCompressed = 27 + 4
 		compact := ecdsa.SignCompact(private, m, true)
-		signatures[i] = append(compact[1:len(compact):len(compact)], compact[0]-compactCompressed)
-		if !signature.Verify(s.public, m, signatures[i]) {
+		made := append(compact[1:len(compact):len(compact)], compact[0]-compactCompressed)
+		if signatures[i], err = signature.Check(s.public, m, made); err != nil {
 			return nil, k.freeze(p.id)
 		}
 	}

@@ -131,7 +131,7 @@ type signRequest struct {
 }
 
 // signTransit lets Vault sign all messages in one request and verifies what comes back.
-func (k *Keyring) signTransit(ctx context.Context, p pin, s state, messages [][]byte) ([][]byte, error) {
+func (k *Keyring) signTransit(ctx context.Context, p pin, s state, messages [][]byte) ([]signature.Verified, error) {
 	q := signRequest{Batch: make([]signItem, len(messages)), Version: p.version}
 	for i, m := range messages {
 		q.Batch[i].Input = m
@@ -156,7 +156,7 @@ func (k *Keyring) signTransit(ctx context.Context, p pin, s state, messages [][]
 	if len(got.Results) != len(messages) {
 		return nil, unavailable(fmt.Errorf("vault: %d signatures of %d messages", len(got.Results), len(messages)))
 	}
-	signatures := make([][]byte, len(messages))
+	signatures := make([]signature.Verified, len(messages))
 	for i, r := range got.Results {
 		if r.Error != "" {
 			k.forget(p.id)
@@ -170,25 +170,21 @@ func (k *Keyring) signTransit(ctx context.Context, p pin, s state, messages [][]
 }
 
 // finish brings a signature, vault:vN:BASE64, into the one form there is, and verifies it.
-func finish(p pin, public keymgmt.PublicKey, message []byte, text string) ([]byte, error) {
+func finish(p pin, public keymgmt.PublicKey, message []byte, text string) (sig signature.Verified, err error) {
 	encoded, ok := strings.CutPrefix(text, fmt.Sprintf("vault:v%d:", p.version))
 	if !ok {
-		return nil, errMismatch // of another version
+		return sig, errMismatch // of another version
 	}
+	encoding, check := base64.StdEncoding, signature.Check
 	if p.algorithm == keymgmt.P256 {
-		raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-		if err != nil {
-			return nil, errMismatch
-		}
-		sig, err := signature.FromECDSA(public, message, raw)
-		if err != nil {
-			return nil, errMismatch
-		}
-		return sig, nil
+		encoding, check = base64.RawURLEncoding, signature.FromECDSA
 	}
-	sig, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil || !signature.Verify(public, message, sig) {
-		return nil, errMismatch
+	raw, err := encoding.Strict().DecodeString(encoded)
+	if err == nil {
+		sig, err = check(public, message, raw)
+	}
+	if err != nil {
+		return signature.Verified{}, errMismatch
 	}
 	return sig, nil
 }

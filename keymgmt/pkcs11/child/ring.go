@@ -34,6 +34,7 @@ import (
 	"github.com/diamante/gateway/keymgmt/pkcs11"
 	"github.com/diamante/gateway/keymgmt/pkcs11/internal/relay"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/signature"
 )
 
 // Limits of Config.CallTimeout.
@@ -152,7 +153,7 @@ func (r *Ring) publicOf(ctx context.Context, key keymgmt.KeyID) (keymgmt.PublicK
 }
 
 // Sign spends the approval and returns the signatures of its messages, verified.
-func (r *Ring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
+func (r *Ring) Sign(ctx context.Context, a *policy.Approval) ([]signature.Verified, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -166,7 +167,7 @@ func (r *Ring) Sign(ctx context.Context, a *policy.Approval) ([][]byte, error) {
 	return r.sign(ctx, a.Key(), messages)
 }
 
-func (r *Ring) sign(ctx context.Context, key keymgmt.KeyID, messages [][]byte) ([][]byte, error) {
+func (r *Ring) sign(ctx context.Context, key keymgmt.KeyID, messages [][]byte) ([]signature.Verified, error) {
 	if len(messages) > maxMessages {
 		return nil, fmt.Errorf("%w: %d messages", keymgmt.ErrMalformed, len(messages))
 	}
@@ -199,11 +200,11 @@ func (r *Ring) sign(ctx context.Context, key keymgmt.KeyID, messages [][]byte) (
 const maxOversize = 16
 
 // finish verifies what came back.
-func (r *Ring) finish(public keymgmt.PublicKey, key keymgmt.KeyID, messages, raw [][]byte, from *process) ([][]byte, error) {
+func (r *Ring) finish(public keymgmt.PublicKey, key keymgmt.KeyID, messages, raw [][]byte, from *process) ([]signature.Verified, error) {
 	if len(raw) != len(messages) {
 		return nil, from.fail(fmt.Errorf("%w: %d signatures of %d messages", errWire, len(raw), len(messages)))
 	}
-	signatures := make([][]byte, len(raw))
+	signatures := make([]signature.Verified, len(raw))
 	for i, m := range messages {
 		var err error
 		if signatures[i], err = relay.Finish(public, m, raw[i]); err != nil {

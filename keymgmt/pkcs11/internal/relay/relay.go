@@ -7,7 +7,6 @@
 package relay
 
 import (
-	"bytes"
 	"errors"
 
 	"github.com/diamante/gateway/keymgmt"
@@ -27,16 +26,14 @@ func New(spent [][]byte) Messages { return Messages{spent} }
 func (m Messages) List() [][]byte { return m.list }
 
 // Finish brings what a device made into the one form there is for the key's algorithm, and verifies it.
-func Finish(public keymgmt.PublicKey, message, raw []byte) ([]byte, error) {
-	if public.Algorithm() != keymgmt.Ed25519 {
-		finished, err := signature.FromECDSA(public, message, raw)
-		if err != nil {
-			return nil, ErrMismatch
-		}
-		return finished, nil
+func Finish(public keymgmt.PublicKey, message, raw []byte) (signature.Verified, error) {
+	finish := signature.FromECDSA
+	if public.Algorithm() == keymgmt.Ed25519 {
+		finish = signature.Check
 	}
-	if !signature.Verify(public, message, raw) {
-		return nil, ErrMismatch
+	finished, err := finish(public, message, raw)
+	if err != nil {
+		return signature.Verified{}, ErrMismatch
 	}
-	return bytes.Clone(raw), nil
+	return finished, nil
 }

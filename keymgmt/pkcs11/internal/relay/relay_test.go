@@ -35,14 +35,14 @@ func TestFinish(t *testing.T) {
 			t.Fatal(err)
 		}
 		sig, err := Finish(key, digest[:], c.raw)
-		if err != nil || !signature.Verify(key, digest[:], sig) {
+		if err != nil || !sig.Of(key, digest[:]) || !signature.Verify(key, digest[:], sig.Bytes()) {
 			t.Errorf("%s: %v", a, err)
 		}
 		bad := bytes.Clone(c.raw)
 		bad[7] ^= 1
 		for name, raw := range map[string][]byte{"damaged": bad, "short": c.raw[1:], "none": nil} {
-			if sig, err := Finish(key, digest[:], raw); !errors.Is(err, ErrMismatch) || sig != nil {
-				t.Errorf("%s, %s: %x, %v", a, name, sig, err)
+			if sig, err := Finish(key, digest[:], raw); !errors.Is(err, ErrMismatch) || sig != (signature.Verified{}) {
+				t.Errorf("%s, %s: %x, %v", a, name, sig.Bytes(), err)
 			}
 		}
 	}
