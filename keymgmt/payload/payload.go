@@ -18,6 +18,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -83,6 +84,24 @@ func ed25519Only(message []byte) func(keymgmt.PublicKey) [][]byte {
 // Words returns the effects in words, one a line, fit to be shown and to be kept in a log: printable, with everything
 // that came from outside quoted or in a checked form.
 func (m Meaning) Words() []string { return append([]string(nil), m.words...) }
+
+// Bounds of what Brief returns.
+const (
+	briefLines = 40
+	briefLine  = 512 // bytes
+)
+
+// Brief returns the words as a log's record has them: so many lines, and so much of each, that the record stays small. A
+// hundred operations of a batch are told by the body's hash.
+func (m Meaning) Brief() (lines []string) {
+	for _, w := range m.words[:min(len(m.words), briefLines)] {
+		lines = append(lines, strings.ToValidUTF8(w[:min(len(w), briefLine)], ""))
+	}
+	if len(m.words) > briefLines {
+		lines = append(lines, "and more")
+	}
+	return lines
+}
 
 // Is reports whether m is what kind and body mean.
 func (m Meaning) Is(kind keymgmt.Kind, body []byte) bool {

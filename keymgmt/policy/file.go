@@ -164,7 +164,8 @@ func Load(file, sigs []byte, board Board) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Policy{file: f, hash: sha256.Sum256(file), network: f.Network.NetworkID(), keys: map[keymgmt.KeyID]*Key{}, callers: map[string]bool{}}
+	p := &Policy{file: f, hash: sha256.Sum256(file), source: Source{bytes.Clone(file), bytes.Clone(sigs), board},
+		network: f.Network.NetworkID(), keys: map[keymgmt.KeyID]*Key{}, callers: map[string]bool{}}
 	for i := range f.Keys {
 		p.keys[f.Keys[i].ID] = &f.Keys[i]
 		for _, c := range f.Keys[i].Callers {

@@ -29,6 +29,7 @@ import (
 type Policy struct {
 	file    File
 	hash    [sha256.Size]byte
+	source  Source
 	network protocol.Hash
 	keys    map[keymgmt.KeyID]*Key
 	callers map[string]bool // those of all keys
@@ -91,6 +92,15 @@ func (p *Policy) Version() uint64 { return p.file.Version }
 
 // Hash returns SHA-256 of the file, by which journals name the policy.
 func (p *Policy) Hash() [sha256.Size]byte { return p.hash }
+
+// Source is what a policy was loaded from.
+type Source struct {
+	File, Signatures []byte
+	Board            Board
+}
+
+// Source returns what the policy was loaded from, for those who keep it.
+func (p *Policy) Source() Source { return p.source }
 
 // Keys returns the keys that the policy knows, sorted.
 func (p *Policy) Keys() []keymgmt.KeyID {

@@ -70,7 +70,7 @@ func TestApprovalsAreUsedOnce(t *testing.T) {
 	if r.query(&officer, `SELECT officer FROM signer.consent WHERE nonce = '`+consent.Nonce+`'`); officer != "carol" {
 		t.Errorf("officer %q", officer)
 	}
-	if r.query(&data, `SELECT convert_from(body, 'UTF8') FROM audit.record WHERE action = 'approval.used'`); !strings.Contains(data, `"officers":["carol"]`) || !strings.Contains(data, `"initiator":"erin"`) {
+	if r.query(&data, `SELECT convert_from(body, 'UTF8') FROM audit.record WHERE action = 'approval.used'`); !strings.Contains(data, `"officer":"carol"`) || !strings.Contains(data, `"nonce":"`+consent.Nonce) || !strings.Contains(data, `"initiator":"erin"`) {
 		t.Errorf("record %s", data)
 	}
 	other := r.pay("tx/2", "5", r.account(keyDistribution))

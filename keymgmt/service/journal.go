@@ -259,7 +259,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 		return admitted{}, err
 	}
 	if !journalled { // else it was written down before a crash
-		k.journal(e, w)
+		k.journal(s.cfg.Policy, e, w)
 	}
 	k.consume(e, w)
 	s.passGates(k, e, w)
@@ -271,21 +271,21 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 
 // consume writes down the approvals that a request has used up, with it and for ever.
 func (k *known) consume(e *entry, w *writes) {
-	var names []string
+	var given []keymgmt.Consent
 	for _, c := range e.request.Consents {
 		if _, used := k.used[c.Nonce]; !used {
 			k.used[c.Nonce] = e.name()
 			w.consents = append(w.consents, consent{e.name(), c})
-			names = append(names, c.Officer)
+			given = append(given, c)
 		}
 	}
-	if len(names) > 0 {
-		w.record(e, "approval.used", map[string]any{"ref": e.request.Ref, "officers": names, "initiator": e.request.Initiator})
+	if len(given) > 0 {
+		w.record(e, "approval.used", map[string]any{"ref": e.request.Ref, "initiator": e.request.Initiator, "approvals": given})
 	}
 }
 
-// journal writes a request down.
-func (k *known) journal(e *entry, w *writes) {
+// journal writes a request down that p allows.
+func (k *known) journal(p *policy.Policy, e *entry, w *writes) {
 	n, r := e.name(), e.request
 	k.intents[n] = intent{kind: r.Kind.String(), body: r.Body}
 	w.requests = append(w.requests, e)
@@ -293,7 +293,11 @@ func (k *known) journal(e *entry, w *writes) {
 		k.last[c.Origin] = &policy.Last{Size: c.Size, Root: c.Root}
 		w.checkpoints = append(w.checkpoints, c)
 	}
-	w.record(e, "signature.approved", map[string]any{"ref": n.ref, "kind": r.Kind.String(), "sha256": digest(r.Body), "words": bounded(e.meaning.Words())})
+	data := map[string]any{"ref": n.ref, "kind": r.Kind.String(), "sha256": digest(r.Body), "words": e.meaning.Brief(), "policy": p.Version(), "public": p.Public(r.Key)}
+	if r.Initiator != "" {
+		data["initiator"] = r.Initiator
+	}
+	w.record(e, "signature.approved", data)
 }
 
 // keep stores an answer. When another process was faster, its answer is the one.

@@ -33,7 +33,7 @@ func (s *Service) Order(ctx context.Context, caller string, o keymgmt.Order) err
 			return err
 		}
 		action := map[keymgmt.Action]string{keymgmt.Freeze: "key.frozen", keymgmt.Thaw: "key.thawed"}[o.Action]
-		_, err := tx.Record(ctx, audit.Event{Action: action, Subject: o.Key, Data: map[string]any{"nonce": o.Nonce, "officers": officers, "reason": o.Reason}})
+		_, err := tx.Record(ctx, audit.Event{Action: action, Subject: o.Key, Data: map[string]any{"order": o, "policy": s.cfg.Policy.Version()}})
 		return err
 	})
 	var pg *pgconn.PgError

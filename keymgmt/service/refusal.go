@@ -6,20 +6,20 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/payload"
 	"github.com/diamante/gateway/keymgmt/policy"
 )
 
 // Bounds of what goes into an audit record.
 const (
-	maxReason   = 512 // bytes of an error
-	maxCaller   = 253 // bytes of a client's name
-	maxWords    = 40  // lines
-	maxWordSize = 512 // bytes of a line
+	maxReason = 512 // bytes of an error
+	maxCaller = 253 // bytes of a client's name
 )
 
 // MaxRefusals bounds the records of refusals a minute, for each pair of known client and known key; all unknown ones
@@ -76,9 +76,17 @@ func (s *Service) refuse(ctx context.Context, caller string, r keymgmt.Request, 
 	if !ok {
 		return nil
 	}
-	data := map[string]any{"caller": cut(caller, maxCaller), "sha256": digest(r.Body), "reason": cut(why.Error(), maxReason)}
-	if r.Validate() == nil {
+	data := map[string]any{"caller": cut(caller, maxCaller), "sha256": digest(r.Body), "reason": cut(why.Error(), maxReason),
+		"policy": s.cfg.Policy.Version()}
+	named := r.Validate() == nil
+	if named {
 		data["ref"], data["kind"] = r.Ref, r.Kind.String()
+		if meaning, err := payload.Decode(r.Kind, r.Body); err == nil {
+			data["words"] = meaning.Brief()
+		}
+		if r.Initiator != "" {
+			data["initiator"] = r.Initiator
+		}
 	}
 	var denial *policy.Denial
 	if errors.As(why, &denial) {
@@ -92,6 +100,11 @@ func (s *Service) refuse(ctx context.Context, caller string, r keymgmt.Request, 
 		key = r.Key.String()
 	}
 	return audit.Do(ctx, s.cfg.DB, actor(cut(cmp.Or(caller, "unknown"), maxCaller)), func(ctx context.Context, tx *audit.Tx) error {
+		if named { // so that it is found again
+			if _, err := tx.Exec(ctx, `INSERT INTO signer.refusal (key, ref) VALUES ($1, $2)`, key, r.Ref); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Record(ctx, audit.Event{Action: "signature.refused", Subject: key, Data: data})
 		return err
 	})
@@ -102,16 +115,5 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func cut(s string, limit int) string { return s[:min(len(s), limit)] }
-
-// bounded keeps a record under audit.MaxRecord: a hundred operations of a batch are told by the body's hash.
-func bounded(words []string) []string {
-	var list []string
-	for _, w := range words[:min(len(words), maxWords)] {
-		list = append(list, cut(w, maxWordSize))
-	}
-	if len(words) > maxWords {
-		list = append(list, "and more")
-	}
-	return list
-}
+// cut shortens what goes into a record, which is text whatever was in it.
+func cut(s string, limit int) string { return strings.ToValidUTF8(s[:min(len(s), limit)], "") }

@@ -32,12 +32,21 @@ func adopt(ctx context.Context, db *audit.DB, p *policy.Policy) error {
 			return fmt.Errorf("%w: version %d with hash %x, the journal has version %d with hash %x", ErrRollback,
 				p.Version(), hash, version, stored)
 		}
-		const insert = `INSERT INTO signer.policy (version, hash) VALUES ($1, $2)`
-		if _, err := tx.Exec(ctx, insert, int64(p.Version()), hash[:]); err != nil {
+		source := p.Source()
+		const insert = `INSERT INTO signer.policy (version, hash, file, signatures) VALUES ($1, $2, $3, $4)`
+		if _, err := tx.Exec(ctx, insert, int64(p.Version()), hash[:], source.File, source.Signatures); err != nil {
 			return err
 		}
-		_, err = tx.Record(ctx, audit.Event{Action: "policy.adopted", Subject: fmt.Sprint(p.Version()),
-			Data: map[string]any{"sha256": hex.EncodeToString(hash[:])}})
+		var board []policy.PublicKey
+		for _, officer := range source.Board.Officers {
+			public, err := keymgmt.NewPublicKey(keymgmt.Ed25519, officer)
+			if err != nil {
+				return err
+			}
+			board = append(board, policy.PublicKey{PublicKey: public})
+		}
+		_, err = tx.Record(ctx, audit.Event{Action: "policy.adopted", Subject: fmt.Sprint(p.Version()), Data: map[string]any{
+			"sha256": hex.EncodeToString(hash[:]), "signatures_sha256": digest(source.Signatures), "board": board, "quorum": source.Board.Quorum}})
 		return err
 	})
 	if err == nil || errors.Is(err, ErrRollback) || ctx.Err() != nil {
