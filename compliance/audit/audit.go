@@ -133,6 +133,17 @@ type Actor struct {
 	Behalf string `json:"behalf,omitempty"` // on whose behalf, "" for his own
 }
 
+// members are what is recorded of an actor.
+func (a Actor) members() map[string]any {
+	m := map[string]any{"kind": a.Kind, "name": a.Name}
+	for name, value := range map[string]string{"from": a.From, "req": a.Req, "behalf": a.Behalf} {
+		if value != "" {
+			m[name] = value
+		}
+	}
+	return m
+}
+
 // Tx is a transaction that Do began. It must not outlive the function it was given to. There are no parts of it: it panics
 // when it is given a statement such as COMMIT or SAVEPOINT.
 type Tx struct {

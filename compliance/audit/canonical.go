@@ -27,6 +27,9 @@ const MaxDepth = 32
 // exponent, invalid UTF-8, a key given twice and nesting beyond MaxDepth are ErrNotCanonical: nothing is repaired,
 // since a repaired record would say something else than the code that made it.
 func Canonical(v any) ([]byte, error) {
+	if out, ok := appendPlain(nil, v, 0); ok {
+		return out, nil
+	}
 	var first bytes.Buffer
 	enc := json.NewEncoder(&first)
 	enc.SetEscapeHTML(false)

@@ -83,6 +83,43 @@ func TestNotCanonical(t *testing.T) {
 }
 
 // FuzzCanonical: what is canonical is what its own reading encodes to, and there is only one such text.
+// long is written the long way, by way of its JSON.
+type long map[string]any
+
+// What is written directly is what would be read from its JSON.
+func FuzzPlain(f *testing.F) {
+	f.Add("key", "text", "name", int64(1), uint64(2), true)
+	f.Add("", "\x00\u2028\ufffd\"\\", "\u20ac", int64(math.MinInt64), uint64(math.MaxUint64), false)
+	f.Add("\xff", "\xff", "\xed\xa0\x80", int64(0), uint64(0), false)
+	f.Fuzz(func(t *testing.T, key, text, name string, i int64, u uint64, b bool) {
+		deep := any(text)
+		for range i % (audit.MaxDepth + 3) {
+			deep = []any{deep}
+		}
+		value := map[string]any{key: text, "list": []string{text, key}, "none": []string(nil), "nothing": nil, "values": []any{i, int(i), u, b, audit.RecordID(text)},
+			"deep": deep, "actor": audit.Actor{Kind: key, Name: name, Req: text}, "map": map[string]any{text: map[string]any(nil), key: map[string]any{}}}
+		got, err := audit.Canonical(value)
+		want, wanted := audit.Canonical(long(value))
+		if !bytes.Equal(got, want) || (err == nil) != (wanted == nil) {
+			t.Errorf("%s, %v\nwant %s, %v", got, err, want, wanted)
+		}
+	})
+}
+
+func BenchmarkCanonical(b *testing.B) {
+	value := map[string]any{"v": 1, "id": audit.RecordID(strings.Repeat("a1", 16)), "at": "2026-03-01T12:00:00.123456Z", "actor": audit.Actor{Kind: "worker", Name: "gateway"},
+		"action": "signature.made", "subject": "anchor/jwt", "data": map[string]any{"ref": "jwt/1", "sha256": strings.Repeat("b2", 32), "signature": strings.Repeat("c3", 64)}}
+	for name, v := range map[string]any{"plain": value, "long": long(value)} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := audit.Canonical(v); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func FuzzCanonical(f *testing.F) {
 	for _, seed := range []string{`{"a":[1,true,null,"x"],"b":{"c":-7}}`, `"\u0000"`, `{"😀":1,"דּ":2}`, `[[[]]]`, `1e5`, `{"a":1,"a":2}`} {
 		f.Add([]byte(seed))
