@@ -161,6 +161,14 @@ func (s *signers) Order(ctx context.Context, caller string, o keymgmt.Order) err
 	return errStarting
 }
 
+// Attest implements remote.Signers.
+func (s *signers) Attest(ctx context.Context, caller string, a keymgmt.Attestation) error {
+	if svc := s.ready(); svc != nil {
+		return svc.Attest(ctx, caller, a)
+	}
+	return errStarting
+}
+
 // Health implements remote.Signers.
 func (s *signers) Health(ctx context.Context) map[string]error {
 	parts := map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": errStarting}

@@ -99,6 +99,7 @@ func (r *TransactionRule) explain(say func(format string, args ...any)) {
 		say("claws back %s from %s", assets(c.Assets), parties(c.From))
 	}
 	r.explainMore(say)
+	r.explainGates(say)
 	for _, a := range r.Approvals {
 		above := "for everything"
 		if a.Above != nil {
@@ -142,6 +143,7 @@ func (f *File) Lint() []string {
 			continue
 		}
 		r := k.Transaction
+		k.lintGates(warn)
 		for _, p := range r.Payments {
 			if len(r.Approvals) == 0 && parties(p.Destinations) == "anyone" {
 				warn("pays %s to anyone without anybody's approval", assets(p.Assets))

@@ -272,7 +272,7 @@ func (f *File) validate() error {
 			return bad("key %s: %v", k.ID, err)
 		}
 	}
-	if err := f.validateOfficers(); err != nil {
+	if err := errors.Join(f.validateOfficers(), f.validateSignatories()); err != nil {
 		return bad("%v", err)
 	}
 	return nil

@@ -53,6 +53,8 @@ type Facts struct {
 	Last *Last
 	// Marks is what the validator in question has signed last. Nil denies all that a validator says.
 	Marks *Marks
+	// Backing is what stands behind the assets that the transaction issues. Without it an asset with a reserve is not issued.
+	Backing map[protocol.Asset]*Backing
 }
 
 // Last is the high-water mark of a log.

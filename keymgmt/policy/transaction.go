@@ -33,6 +33,8 @@ type TransactionRule struct {
 	Limits []Limit `toml:"limit"`
 	// Approvals say what needs people's approval besides. Optional.
 	Approvals []ApprovalRule `toml:"approval,omitempty"`
+	// Reserves say what must stand behind what the key issues. Optional.
+	Reserves []ReserveRule `toml:"reserve,omitempty"`
 
 	CreateAccount     *CreateAccountRule     `toml:"create_account,omitempty"`
 	Payments          []PaymentRule          `toml:"payment,omitempty"` // any one of them allows
@@ -117,6 +119,9 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, fa
 	}
 	reserve, err := k.Transaction.reserve(t.Fee, out, facts)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.gates(k, t, facts); err != nil {
 		return nil, err
 	}
 	if err := k.Transaction.approved(out, given); err != nil { // last: people are asked only for what the rules allow

@@ -80,12 +80,25 @@ func (c *Client) Order(ctx context.Context, o keymgmt.Order) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	body, err := json.Marshal(o)
+	return c.deliver(ctx, orderPath, o)
+}
+
+// Attest delivers an attestation of a reserve. Errors are those of a Signer; the same one again is no error.
+func (c *Client) Attest(ctx context.Context, a keymgmt.Attestation) error {
+	if err := a.Validate(); err != nil {
+		return err
+	}
+	return c.deliver(ctx, attestPath, a)
+}
+
+// deliver hands over what proves itself, and so can be sent again.
+func (c *Client) deliver(ctx context.Context, path string, v any) error {
+	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
 	}
 	var out signResponse
-	if err := c.call(ctx, http.MethodPost, orderPath, body, &out); err != nil {
+	if err := c.call(ctx, http.MethodPost, path, body, &out); err != nil {
 		return err
 	}
 	if out.Error != nil {

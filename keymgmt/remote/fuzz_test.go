@@ -24,6 +24,12 @@ func (p picky) Order(_ context.Context, _ string, o keymgmt.Order) error {
 	}
 	return keymgmt.ErrDenied
 }
+func (p picky) Attest(_ context.Context, _ string, a keymgmt.Attestation) error {
+	if err := a.Validate(); err != nil {
+		return err
+	}
+	return keymgmt.ErrDenied
+}
 func (p picky) Health(context.Context) map[string]error { return nil }
 func (p picky) Sign(_ context.Context, r keymgmt.Request) (keymgmt.Signature, error) {
 	if len(r.Body) > 2*keymgmt.MaxBody {

@@ -156,6 +156,12 @@ func newTokenService(t testing.TB) (*service.Service, *softkey.Keyring) {
 // open makes a signer of rules by caller and key id.
 func open(t testing.TB, rules map[string]policy.Key) (*service.Service, *softkey.Keyring) {
 	t.Helper()
+	return openWith(t, rules, nil)
+}
+
+// openWith does so with a private key for all of them, nil for one of each's own.
+func openWith(t testing.TB, rules map[string]policy.Key, one ed25519.PrivateKey) (*service.Service, *softkey.Keyring) {
+	t.Helper()
 	ctx := context.Background()
 	db, err := audit.Open(ctx, schematest.New(t, schema.Signer), 20)
 	if err != nil {
@@ -169,6 +175,9 @@ func open(t testing.TB, rules map[string]policy.Key) (*service.Service, *softkey
 		public, private, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if one != nil {
+			public, private = one.Public().(ed25519.PublicKey), one
 		}
 		rule.ID, rule.Callers = key(t, id), []string{caller}
 		ring.Put(rule.ID, private)

@@ -29,6 +29,8 @@ type Signers interface {
 	For(caller string) keymgmt.Signer
 	// Order carries out an order of officers, which caller delivers.
 	Order(ctx context.Context, caller string, o keymgmt.Order) error
+	// Attest takes an attestation of a reserve, which caller delivers.
+	Attest(ctx context.Context, caller string, a keymgmt.Attestation) error
 	// Health says of each part whether it works; nil is good.
 	Health(ctx context.Context) map[string]error
 }
@@ -70,7 +72,8 @@ func Handler(s Signers, log *slog.Logger) http.Handler {
 	h := &handler{signers: s, log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+signPath, h.sign)
-	mux.HandleFunc("POST "+orderPath, h.order)
+	mux.HandleFunc("POST "+orderPath, deliver(h, "order", s.Order))
+	mux.HandleFunc("POST "+attestPath, deliver(h, "attestation", s.Attest))
 	mux.HandleFunc("GET "+healthPath, h.health)
 	return mux
 }
@@ -120,27 +123,30 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, caller string) 
 	return h.signers.For(caller).Sign(ctx, keymgmt.Request(in))
 }
 
-func (h *handler) order(w http.ResponseWriter, r *http.Request) {
-	caller, err := clientName(r)
-	if err != nil {
-		http.Error(w, "client certificate required", http.StatusUnauthorized)
-		return
+// deliver takes what proves itself, whoever brings it.
+func deliver[T any](h *handler, what string, take func(ctx context.Context, caller string, v T) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		caller, err := clientName(r)
+		if err != nil {
+			http.Error(w, "client certificate required", http.StatusUnauthorized)
+			return
+		}
+		var v T
+		if err = readJSON(r.Body, maxRequest, &v); err != nil {
+			err = fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
+		} else {
+			ctx, cancel := context.WithTimeout(r.Context(), signTimeout)
+			defer cancel()
+			err = take(ctx, caller, v)
+		}
+		if err != nil {
+			status, wire := toWire(err)
+			h.log.Warn("not taken", "what", what, "caller", caller, "from", r.RemoteAddr, "code", wire.Code, "error", err)
+			h.write(w, status, signResponse{Error: wire})
+			return
+		}
+		h.write(w, http.StatusOK, signResponse{})
 	}
-	var o keymgmt.Order
-	if err = readJSON(r.Body, maxRequest, &o); err != nil {
-		err = fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
-	} else {
-		ctx, cancel := context.WithTimeout(r.Context(), signTimeout)
-		defer cancel()
-		err = h.signers.Order(ctx, caller, o)
-	}
-	if err != nil {
-		status, wire := toWire(err)
-		h.log.Warn("order not carried out", "caller", caller, "from", r.RemoteAddr, "code", wire.Code, "error", err)
-		h.write(w, status, signResponse{Error: wire})
-		return
-	}
-	h.write(w, http.StatusOK, signResponse{})
 }
 
 func (h *handler) health(w http.ResponseWriter, r *http.Request) {

@@ -2,8 +2,10 @@
 // process.
 //
 // The server is an http.Handler in front of the signer's service; a client is who the first DNS name of its verified
-// certificate says. There are three endpoints: POST /v1/sign takes a request as JSON, with its full body, and answers
-// with a signature or with an error by a stable code; POST /v1/orders takes an order of officers; GET /health says which parts work. Nothing here takes a digest.
+// certificate says. There are four endpoints: POST /v1/sign takes a request as JSON, with its full body, and answers
+// with a signature or with an error by a stable code; POST /v1/orders takes an order of officers,
+// POST /v1/attestations the word of somebody outside on a reserve; GET /health says which parts work. Nothing here takes a
+// digest.
 //
 //	server := &http.Server{Handler: remote.Handler(svc, log), TLSConfig: tlsConfig}
 //	signer, err := remote.NewClient(remote.Config{URL: "https://signer.diamante.internal:7443", TLS: tlsConfig, Timeout: 10 * time.Second})
@@ -24,6 +26,7 @@ import (
 const (
 	signPath   = "/v1/sign"
 	orderPath  = "/v1/orders"
+	attestPath = "/v1/attestations"
 	healthPath = "/health"
 )
 

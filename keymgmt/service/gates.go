@@ -4,19 +4,28 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/node/protocol"
 )
 
-// gates is what the gates of a policy look at besides limits: what validators have said. The zero value is not ready; see
-// newGates.
+// gates is what the gates of a policy look at besides limits: what validators have said and what stands behind what is
+// issued. Make it with newGates.
 type gates struct {
-	said map[validator]*said
+	said    map[validator]*said
+	backing map[protocol.Asset]*backing // of assets that need a reserve
 }
 
-func newGates() gates { return gates{said: map[validator]*said{}} }
+func newGates() gates {
+	return gates{said: map[validator]*said{}, backing: map[protocol.Asset]*backing{}}
+}
 
-// queueGates asks for what the gates look at before a request.
-func (s *Service) queueGates(b *pgx.Batch, k *known, e *entry) {
-	s.queueMarks(b, k, e)
+// queueGates asks for what the gates look at before a group.
+func (s *Service) queueGates(b *pgx.Batch, k *known, group []*entry) {
+	for _, e := range group {
+		if e.made == nil {
+			s.queueMarks(b, k, e)
+		}
+	}
+	s.queueBacking(b, k, group)
 }
 
 // gateFacts adds it to the facts.
@@ -24,14 +33,19 @@ func (s *Service) gateFacts(k *known, e *entry, facts *policy.Facts) {
 	if v, series := s.speaks(e); series != "" {
 		facts.Marks = &k.said[v].Marks
 	}
+	k.backingFacts(e, facts)
 }
 
-// passGates writes down that a request has passed.
-func (s *Service) passGates(k *known, e *entry, w *writes) {
+// passGates writes down that a request has passed; first says that its intent is written down with it.
+func (s *Service) passGates(k *known, e *entry, first bool, w *writes) {
 	s.mark(k, e, w)
+	if first {
+		k.issue(e, w)
+	}
 }
 
 // queueGates adds the rows of the gates. Those of the requests are there already.
 func (w *writes) queueGates(b *pgx.Batch) {
 	w.queueSteps(b)
+	w.queueIssuances(b)
 }

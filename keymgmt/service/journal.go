@@ -168,13 +168,11 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		if e.counts() && e.made == nil {
 			k.queueUsage(&b, s.cfg.Policy, e)
 		}
-		if e.made == nil {
-			s.queueGates(&b, k, e)
-		}
 		if c := e.meaning.Checkpoint; c != nil && k.last[c.Origin] == nil {
 			origins, k.last[c.Origin] = append(origins, c.Origin), &policy.Last{}
 		}
 	}
+	s.queueGates(&b, k, group)
 	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
 		var newest int64
 		err := row.Scan(&newest)
@@ -262,7 +260,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 		k.journal(s.cfg.Policy, e, w)
 	}
 	k.consume(e, w)
-	s.passGates(k, e, w)
+	s.passGates(k, e, !journalled, w)
 	if e.counts() {
 		k.reserve(e, approval, w)
 	}

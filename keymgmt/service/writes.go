@@ -20,6 +20,7 @@ type writes struct {
 	signatures   []*entry
 	records      []audit.By
 	steps        []step
+	issuances    []issuance
 }
 
 // consent is an approval that a request has used up.
