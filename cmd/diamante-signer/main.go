@@ -7,6 +7,7 @@
 //	diamante-signer keygen -config signer.toml -key anchor/usd/issuing --yes
 //	diamante-signer keys -config signer.toml [--json]
 //	diamante-signer try-pin -config signer.toml --yes
+//	diamante-signer doctor -config signer.toml [-out FILE] [--json] --yes
 //
 // Commands that change the token say what they would do, and do it only with --yes. It is the only one of our programs
 // that links C, and while it serves, the vendor's library is in a child of it (the command pkcs11-child, which is for
@@ -34,7 +35,8 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   init-token    make a token with two PINs: -so-pin-file FILE --yes
   keygen        make keys inside the token: -key ID (any number of times) [-algorithm secp256k1|p256] --yes
   keys          list the token's keys and their addresses: --json
-  try-pin       try the PIN once, after it was refused and corrected: --yes`
+  try-pin       try the PIN once, after it was refused and corrected: --yes
+  doctor        exercise a device that is not in use yet, and say how it behaves: [-out FILE] [--json] --yes`
 
 // options are what the commands can be told.
 type options struct {
@@ -42,6 +44,7 @@ type options struct {
 	keys      []keymgmt.KeyID
 	algorithm keymgmt.Algorithm // of keys to make
 	soPINFile string
+	out       string // where the doctor's profile goes
 	json, yes bool
 }
 
@@ -52,6 +55,7 @@ var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdo
 	"keygen":       keygen,
 	"keys":         listKeys,
 	"try-pin":      tryPIN,
+	"doctor":       doctor,
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
@@ -106,6 +110,10 @@ func parse(command string, args []string) (o options, err error) {
 		f.StringVar(&o.soPINFile, "so-pin-file", "", "file with the security officer's PIN")
 	case "try-pin":
 		f.BoolVar(&o.yes, "yes", false, "do it")
+	case "doctor":
+		f.BoolVar(&o.yes, "yes", false, "do it")
+		f.BoolVar(&o.json, "json", false, "print JSON")
+		f.StringVar(&o.out, "out", "", "file to make, with the profile as JSON")
 	case "keys":
 		f.BoolVar(&o.json, "json", false, "print JSON")
 	}

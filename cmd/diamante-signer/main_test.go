@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -114,6 +115,36 @@ func TestMakingTokenAndKeys(t *testing.T) {
 	}
 	if _, err := protocol.ParseAccountID(rows[0].Address); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The doctor leaves a profile, and no key.
+func TestDoctor(t *testing.T) {
+	r := newRig(t)
+	r.initToken()
+	path := filepath.Join(t.TempDir(), "profile.json")
+	if out, err := r.run("doctor", "-out", path); err != nil || !strings.Contains(out, "nothing was changed") {
+		t.Fatal(out, err)
+	}
+	out, err := r.run("doctor", "-out", path, "--yes")
+	r.must(err)
+	for _, says := range []string{"library", "serial", "ed25519", "secp256k1", "signatures a second for", "sealing", "sessions", "handles"} {
+		if !strings.Contains(out, says) {
+			t.Errorf("nothing about %s in\n%s", says, out)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	r.must(err)
+	var p pkcs11.Profile
+	r.must(json.Unmarshal(raw, &p))
+	if p.Format != pkcs11.ProfileFormat || len(p.Algorithms) == 0 || !p.Algorithms[0].Works {
+		t.Errorf("%+v", p)
+	}
+	if _, err := r.run("doctor", "-out", path, "--yes"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a profile was written over: %v", err)
+	}
+	if out, err := r.run("keys", "--json"); err != nil || strings.TrimSpace(out) != "[]" {
+		t.Errorf("left in the token: %s %v", out, err)
 	}
 }
 

@@ -7,6 +7,7 @@
 //	diamante migrate           bring a database to the newest schema
 //	diamante genesis           make the file that a network begins with
 //	diamante keys              list the keys of a signer on this host
+//	diamante hsm doctor        exercise a device, and say how it behaves
 //	diamante check-config      read a program's configuration and what it names
 //	diamante policy explain|lint|sign FILE
 //	diamante officer keygen    make an officer's own key
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		Use: "diamante", Short: "The operator's and the auditor's command of the Diamante gateway", Version: version,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(),
+	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(), hsmCommand(),
 		checkConfigCommand(), benchCommand(), policyCommand(), officerCommand(), approveCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)

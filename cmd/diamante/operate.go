@@ -122,6 +122,28 @@ func keysCommand() *cobra.Command {
 	return c
 }
 
+func hsmCommand() *cobra.Command {
+	var config, out string
+	var asJSON, yes bool
+	doctor := &cobra.Command{
+		Use: "doctor", Short: "Exercise a device that is not in use yet, and say how it behaves", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			args := []string{"doctor", "-config", config, fmt.Sprintf("-json=%t", asJSON), fmt.Sprintf("-yes=%t", yes)}
+			if out != "" {
+				args = append(args, "-out", out)
+			}
+			return sibling(c, "diamante-signer", args...)
+		},
+	}
+	doctor.Flags().StringVar(&config, "config", "", "the signer's configuration file, which names library, token and PIN")
+	doctor.Flags().StringVar(&out, "out", "", "file to make, with the profile as JSON")
+	doctor.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	doctor.Flags().BoolVar(&yes, "yes", false, "do it")
+	c := &cobra.Command{Use: "hsm", Short: "Look after a hardware security module"}
+	c.AddCommand(doctor)
+	return c
+}
+
 func checkConfigCommand() *cobra.Command {
 	var config string
 	c := &cobra.Command{
