@@ -60,7 +60,7 @@ func verify(t *testing.T, r keymgmt.Request, sig keymgmt.Signature) {
 }
 
 // contractErrors are all that a caller may have to tell apart. Each answer is exactly one of them.
-var contractErrors = []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrApprovalNeeded, keymgmt.ErrRefUsed, keymgmt.ErrUnavailable}
+var contractErrors = []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrApprovalNeeded, keymgmt.ErrNotYet, keymgmt.ErrRefUsed, keymgmt.ErrUnavailable}
 
 // wantError fails the test unless err is want and none of the other errors of the contract: an answer that is two of
 // them would be handled differently by two callers.

@@ -12,7 +12,7 @@ import (
 // Explain says in words what a policy allows, one line for each thing, for people to check before they sign it. What is not
 // said is denied.
 func (f *File) Explain() []string {
-	lines := []string{fmt.Sprintf("policy version %d for network %q", f.Version, string(f.Network))}
+	lines := []string{fmt.Sprintf("policy version %d for network %q, %s", f.Version, string(f.Network), f.Life)}
 	for _, id := range f.DenyDestinations {
 		lines = append(lines, fmt.Sprintf("nothing goes to %s", id))
 	}
@@ -38,6 +38,7 @@ func (k *Key) explain() []string {
 	if k.Account != nil {
 		say("signs for account %s", *k.Account)
 	}
+	k.explainTimes(say)
 	if k.Frozen {
 		say("signs nothing: it is frozen")
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // Format is the first line of meaning in a policy file: which schema it is written in.
-const Format = "diamante-policy/2"
+const Format = "diamante-policy/3"
 
 // MaxFile bounds a policy file, in bytes.
 const MaxFile = 1 << 20
@@ -40,6 +40,7 @@ type File struct {
 	Format  string              `toml:"format"`
 	Version uint64              `toml:"version"` // from 1; the signer never goes back to a lower one
 	Network protocol.Passphrase `toml:"network"` // of every transaction and challenge
+	Life
 	// DenyDestinations never get anything from any key, whatever else is allowed. Optional.
 	DenyDestinations []protocol.AccountID `toml:"deny_destinations"`
 	Officers         []Officer            `toml:"officer,omitempty"` // who may approve. Optional
@@ -57,6 +58,10 @@ type Key struct {
 	Account *protocol.AccountID `toml:"account,omitempty"`
 	Callers []string            `toml:"callers"` // the first DNS name in the certificate of each client that may ask
 	Frozen  bool                `toml:"frozen"`  // true stops the key. Optional
+	// Hours are when it signs; without them, always. Optional.
+	Hours []Hours `toml:"hours,omitempty"`
+	// Delays say what has to lie before it is signed. Optional.
+	Delays []DelayRule `toml:"delay,omitempty"`
 
 	Transaction *TransactionRule `toml:"transaction,omitempty"`
 	FeeBump     *FeeBumpRule     `toml:"fee_bump,omitempty"`
@@ -249,6 +254,9 @@ func (f *File) validate() error {
 	if f.Network.Validate() != nil {
 		return bad("network passphrase")
 	}
+	if err := f.Life.validate(); err != nil {
+		return bad("%v", err)
+	}
 	if len(f.Keys) == 0 {
 		return bad("no keys")
 	}
@@ -326,5 +334,5 @@ func (k *Key) validate() error {
 	if len(sections) != 1 {
 		return fmt.Errorf("%d kinds of thing to sign, need exactly one", len(sections))
 	}
-	return sections[0]
+	return errors.Join(sections[0], k.validateTimes())
 }

@@ -48,6 +48,8 @@ type Facts struct {
 	Used map[string]bool
 	// Frozen: officers have stopped the key.
 	Frozen bool
+	// FirstSeen is when the signer first saw this very request, zero when it does not know to have seen it.
+	FirstSeen time.Time
 	// Last is the newest checkpoint that was signed for the origin in question. Nil denies every checkpoint; a log
 	// that never had one is at size 0.
 	Last *Last
@@ -64,12 +66,14 @@ type Last struct {
 }
 
 // Denial is why something may not be signed. It wraps keymgmt.ErrDenied, or keymgmt.ErrApprovalNeeded when only people's
-// approval is missing.
+// approval is missing, or a keymgmt.Early when only the time has not come.
 type Denial struct {
 	Rule   string // as in the file: "transaction.max_fee"
 	Reason string
 
 	needsApproval bool
+	notBefore     time.Time // zero: time changes nothing
+	unseen        bool
 }
 
 // Error names the rule.
@@ -79,8 +83,11 @@ func (d *Denial) Error() string {
 
 // Unwrap returns which of the contract's errors it is.
 func (d *Denial) Unwrap() error {
-	if d.needsApproval {
+	switch {
+	case d.needsApproval:
 		return keymgmt.ErrApprovalNeeded
+	case !d.notBefore.IsZero():
+		return &keymgmt.Early{NotBefore: d.notBefore}
 	}
 	return keymgmt.ErrDenied
 }
@@ -135,8 +142,15 @@ func (p *Policy) Knows(caller string, key keymgmt.KeyID) bool {
 func (p *Policy) KnowsCaller(caller string) bool { return p.callers[caller] }
 
 // Decide gives permission to sign what m says, if the rules allow it on these facts. m must be what payload.Decode made
-// of r. The error is a *Denial.
+// of r. The error is a *Denial, or that of Current.
 func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*Approval, error) {
+	if err := p.Current(facts.Now); err != nil {
+		return nil, err
+	}
+	return p.decide(r, m, facts)
+}
+
+func (p *Policy) decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*Approval, error) {
 	rule := p.keys[r.Key]
 	switch {
 	case rule == nil:
@@ -147,8 +161,9 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 		return nil, deny("frozen", "key %s is frozen", r.Key)
 	case !m.Is(r.Kind, r.Body):
 		return nil, deny("kind", "what was read is not what was asked")
-	case facts.Now.IsZero():
-		return nil, deny("facts", "the time is not known")
+	}
+	if err := rule.open(facts.Now); err != nil {
+		return nil, err
 	}
 	given, err := p.consents(r, m, facts)
 	if err != nil {
@@ -179,7 +194,7 @@ func (p *Policy) Decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	default:
 		err = deny("kind", "key %s may not sign a %s", r.Key, r.Kind)
 	}
-	if err != nil {
+	if err := rule.lain(reserve, facts, err); err != nil {
 		return nil, err
 	}
 	messages := m.Messages(rule.Public.PublicKey)

@@ -79,29 +79,9 @@ func (p *Policy) Counters(key keymgmt.KeyID) (list []Counter) {
 	if rule == nil {
 		return nil
 	}
-	add := func(name string, windows []Window) {
-		for _, w := range windows {
-			list = append(list, Counter{name, time.Duration(w.Length)})
-		}
-	}
-	switch {
-	case rule.Transaction != nil:
-		add(FeeCounter, rule.Transaction.FeeWindows)
-		for _, l := range rule.Transaction.Limits {
-			add(l.Asset.String(), l.Windows)
-		}
-	case rule.FeeBump != nil:
-		add(FeeCounter, rule.FeeBump.FeeWindows)
-	case rule.Bitcoin != nil:
-		add(FeeCounter, rule.Bitcoin.FeeWindows)
-		add(rule.Bitcoin.Chain, rule.Bitcoin.Windows)
-	case rule.Ethereum != nil:
-		add(FeeCounter, rule.Ethereum.FeeWindows)
-		if t := rule.Ethereum.Transfer; t != nil {
-			add(etherCounter, t.Windows)
-		}
-		for _, t := range rule.Ethereum.Tokens {
-			add(t.Contract.String(), t.Windows)
+	for _, b := range rule.bounds() {
+		for _, w := range b.windows {
+			list = append(list, Counter{b.name, time.Duration(w.Length)})
 		}
 	}
 	return list

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/diamante/gateway/keymgmt"
 )
@@ -57,6 +58,8 @@ type signResponse struct {
 type wireError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// NotBefore is when to ask again, with the code "not_yet".
+	NotBefore *time.Time `json:"not_before,omitempty"`
 }
 
 // healthResponse says of each part "ok" or "unavailable". What exactly is wrong stays in the signer's log.
@@ -77,6 +80,7 @@ var codes = []struct {
 	{"unknown_key", http.StatusNotFound, keymgmt.ErrUnknownKey},
 	{"denied", http.StatusForbidden, keymgmt.ErrDenied},
 	{"approval_needed", http.StatusForbidden, keymgmt.ErrApprovalNeeded},
+	{"not_yet", http.StatusForbidden, keymgmt.ErrNotYet},
 	{"ref_used", http.StatusConflict, keymgmt.ErrRefUsed},
 }
 
@@ -95,7 +99,11 @@ func toWire(err error) (int, *wireError) {
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
 			message := err.Error()
-			return c.status, &wireError{Code: c.code, Message: message[:min(len(message), maxMessage)]}
+			wire := &wireError{Code: c.code, Message: message[:min(len(message), maxMessage)]}
+			if at, early := keymgmt.NotBefore(err); early {
+				wire.NotBefore = &at
+			}
+			return c.status, wire
 		}
 	}
 	return http.StatusServiceUnavailable, &wireError{Code: "unavailable", Message: keymgmt.ErrUnavailable.Error()}
@@ -104,6 +112,9 @@ func toWire(err error) (int, *wireError) {
 // fromWire is the reverse. A code that is not known here may mean anything.
 func fromWire(e *wireError) error {
 	for _, c := range codes {
+		if e.Code == c.code && c.err == keymgmt.ErrNotYet && e.NotBefore != nil {
+			return &remoteError{message: e.Message, kind: &keymgmt.Early{NotBefore: *e.NotBefore}}
+		}
 		if e.Code == c.code {
 			return &remoteError{message: e.Message, kind: c.err}
 		}

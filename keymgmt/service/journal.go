@@ -106,6 +106,7 @@ func (s *Service) commit(group []*entry) {
 	err := audit.Do(ctx, s.cfg.DB, audit.Actor{Kind: "worker", Name: "signer"}, func(ctx context.Context, tx *audit.Tx) error {
 		return s.writeGroup(ctx, tx, group)
 	})
+	s.wrote(err)
 	if err == nil {
 		return
 	}
@@ -152,11 +153,12 @@ type known struct {
 	used    map[string]name         // nonce of an approval -> the request it was used for
 	last    map[string]*policy.Last // origin -> newest checkpoint
 	gates
+	timely
 }
 
 // load reads what the decisions on a group depend on, in one round trip.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
-	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates()}
+	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates(), timely: newTimely()}
 	var keys, refs, behind, nonces, origins []string
 	var b pgx.Batch
 	for _, e := range group {
@@ -173,6 +175,7 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		}
 	}
 	s.queueGates(&b, k, group)
+	s.queueTime(&b, k, group)
 	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
 		var newest int64
 		err := row.Scan(&newest)
@@ -239,7 +242,10 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	if e.unreadable != nil {
 		return admitted{}, e.unreadable
 	}
-	facts := policy.Facts{Caller: e.caller, Now: k.now, Used: map[string]bool{}, Frozen: k.frozen[n.key] || k.frozen[keymgmt.EveryKey] || k.frozen[s.cfg.Policy.Behind(e.meaning).String()]}
+	if err := s.clock(k.now, k.timely); err != nil {
+		return admitted{}, err
+	}
+	facts := policy.Facts{Caller: e.caller, Now: k.now, FirstSeen: k.firstSeen(e), Used: map[string]bool{}, Frozen: k.frozen[n.key] || k.frozen[keymgmt.EveryKey] || k.frozen[s.cfg.Policy.Behind(e.meaning).String()]}
 	for _, c := range e.request.Consents {
 		if by, used := k.used[c.Nonce]; used && by != n {
 			facts.Used[c.Nonce] = true
@@ -254,6 +260,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	s.gateFacts(k, e, &facts)
 	approval, err := s.cfg.Policy.Decide(e.request, e.meaning, facts)
 	if err != nil {
+		k.see(e, err, w)
 		return admitted{}, err
 	}
 	if !journalled { // else it was written down before a crash

@@ -125,6 +125,7 @@ type rig struct {
 	setup    policy.Setup
 	asset    protocol.Asset
 	officer  ed25519.PrivateKey
+	svc      *service.Service // that the helpers ask
 }
 
 func newRig(t testing.TB) *rig {

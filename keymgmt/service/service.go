@@ -55,6 +55,7 @@ func (c Config) Validate() error {
 // Service is the signer. It is safe for concurrent use.
 type Service struct {
 	cfg      Config
+	machine  bool // the clock is the machine's
 	refusals refusals
 	refs     lanes // one request at a time per key and ref
 	journal  journal
@@ -62,6 +63,9 @@ type Service struct {
 
 	mu     sync.Mutex
 	broken map[keymgmt.KeyID]bool // keys whose signature did not verify; guarded by mu
+	// failure is how the last attempt to write the journal ended, at failed; guarded by mu
+	failure error
+	failed  time.Time
 }
 
 // Open checks that the keyring holds exactly the keys that the policy registers and that the policy is not older than
@@ -70,7 +74,8 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Now == nil {
+	machine := cfg.Now == nil
+	if machine {
 		cfg.Now = time.Now
 	}
 	for _, key := range cfg.Policy.Keys() {
@@ -85,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := adopt(ctx, cfg.DB, cfg.Policy); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, slots: make(chan struct{}, MaxInFlight), broken: map[keymgmt.KeyID]bool{}}, nil
+	return &Service{cfg: cfg, machine: machine, slots: make(chan struct{}, MaxInFlight), broken: map[keymgmt.KeyID]bool{}}, nil
 }
 
 // For returns the Signer of one client, who was authenticated by that name.
@@ -210,22 +215,9 @@ func (s *Service) stop(ctx context.Context, caller string, r keymgmt.Request) er
 	return errors.Join(fmt.Errorf("%w: signature of key %s does not verify; the key is stopped", keymgmt.ErrUnavailable, r.Key), err)
 }
 
-// Health says which parts work: "journal" (the database takes writes), "keyring", and "keys" (none is stopped). A nil
-// error is good.
-func (s *Service) Health(ctx context.Context) map[string]error {
-	s.mu.Lock()
-	stopped := len(s.broken)
-	s.mu.Unlock()
-	parts := map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": nil}
-	if stopped > 0 {
-		parts["keys"] = fmt.Errorf("%w: %d keys are stopped", keymgmt.ErrUnavailable, stopped)
-	}
-	return parts
-}
-
 // refused reports whether err is a final answer.
 func refused(err error) bool {
-	for _, final := range []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrApprovalNeeded, keymgmt.ErrRefUsed} {
+	for _, final := range []error{keymgmt.ErrMalformed, keymgmt.ErrUnknownKey, keymgmt.ErrDenied, keymgmt.ErrApprovalNeeded, keymgmt.ErrNotYet, keymgmt.ErrRefUsed} {
 		if errors.Is(err, final) {
 			return true
 		}

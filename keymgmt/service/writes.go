@@ -13,6 +13,7 @@ import (
 // writes are the rows that a group adds.
 type writes struct {
 	requests     []*entry
+	seen         []*entry
 	sequences    []*entry
 	consents     []consent
 	reservations []reservation
@@ -41,6 +42,7 @@ func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
 	}
 	var b pgx.Batch
 	w.queueRequests(&b, k)
+	w.queueTime(&b, k)
 	w.queueReservations(&b)
 	w.queueGates(&b)
 	for _, c := range w.consents {
@@ -77,14 +79,15 @@ func (w *writes) queueRequests(b *pgx.Batch, k *known) {
 	if len(w.requests) == 0 {
 		return
 	}
-	var keys, refs, kinds, callers []string
+	var keys, refs, kinds, callers, initiators []string
 	var bodies [][]byte
 	for _, e := range w.requests {
 		n := e.name()
 		keys, refs, kinds = append(keys, n.key), append(refs, n.ref), append(kinds, e.request.Kind.String())
-		callers, bodies = append(callers, e.caller), append(bodies, e.request.Body)
+		callers, initiators, bodies = append(callers, e.caller), append(initiators, e.request.Initiator), append(bodies, e.request.Body)
 	}
-	b.Queue(`INSERT INTO signer.request (key, ref, kind, body, caller, policy)
-		SELECT key, ref, kind, body, caller, $6 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[]) AS u (key, ref, kind, body, caller)
-		ON CONFLICT (key, ref) DO NOTHING`, keys, refs, kinds, bodies, callers, int64(k.newest))
+	b.Queue(`INSERT INTO signer.request (key, ref, kind, body, caller, initiator, policy)
+		SELECT key, ref, kind, body, caller, initiator, $7 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[])
+			AS u (key, ref, kind, body, caller, initiator)
+		ON CONFLICT (key, ref) DO NOTHING`, keys, refs, kinds, bodies, callers, initiators, int64(k.newest))
 }
