@@ -298,7 +298,7 @@ func (k *known) journal(p *policy.Policy, e *entry, w *writes) {
 		k.last[c.Origin] = &policy.Last{Size: c.Size, Root: c.Root}
 		w.checkpoints = append(w.checkpoints, c)
 	}
-	data := map[string]any{"ref": n.ref, "kind": r.Kind.String(), "sha256": digest(r.Body), "words": e.meaning.Brief(), "policy": p.Version(), "public": p.Public(r.Key)}
+	data := map[string]any{"ref": n.ref, "kind": r.Kind.String(), "sha256": digest(r.Body), "words": e.meaning.Brief(), "policy": p.Version(), "public": p.Public(r.Key).String()}
 	if r.Initiator != "" {
 		data["initiator"] = r.Initiator
 	}
