@@ -32,12 +32,17 @@ func NewNonce() string {
 	return hex.EncodeToString(raw[:])
 }
 
+// nonce reports whether s is one, in its one form.
+func nonce(s string) bool {
+	raw, err := hex.DecodeString(s)
+	return err == nil && len(raw) == nonceSize && hex.EncodeToString(raw) == s
+}
+
 func (c Consent) validate() error {
-	raw, err := hex.DecodeString(c.Nonce)
 	switch {
 	case !person(c.Officer):
 		return fmt.Errorf("%w: officer %.80q", ErrMalformed, c.Officer)
-	case err != nil || len(raw) != nonceSize || hex.EncodeToString(raw) != c.Nonce:
+	case !nonce(c.Nonce):
 		return fmt.Errorf("%w: nonce %.80q", ErrMalformed, c.Nonce)
 	case c.Expires.IsZero() || c.Expires.Nanosecond() != 0:
 		return fmt.Errorf("%w: an approval expires at a whole second", ErrMalformed)

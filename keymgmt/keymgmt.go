@@ -121,6 +121,8 @@ type Request struct {
 	// Consents are people's approvals, where the policy needs them. They are no part of what Ref names: a request may be
 	// asked again with more of them.
 	Consents []Consent
+	// Discharges are lien holders' words, where what leaves is collateral. They are no part of what Ref names either.
+	Discharges []Discharge
 }
 
 // Validate checks the shape of the request, not its meaning.
@@ -141,6 +143,9 @@ func (r Request) Validate() error {
 		if r.Ref[i] <= ' ' || r.Ref[i] > '~' {
 			return fmt.Errorf("%w: ref %q has a character that is not printable ASCII", ErrMalformed, r.Ref)
 		}
+	}
+	if err := r.validDischarges(); err != nil {
+		return err
 	}
 	return r.ValidPeople()
 }

@@ -1,7 +1,6 @@
 package keymgmt
 
 import (
-	"encoding/hex"
 	"fmt"
 	"time"
 )
@@ -40,11 +39,10 @@ const maxReason = 200
 
 // Validate checks the shape of an order.
 func (o Order) Validate() error {
-	raw, err := hex.DecodeString(o.Nonce)
 	switch {
 	case o.Action != Freeze && o.Action != Thaw:
 		return fmt.Errorf("%w: action %.40q", ErrMalformed, o.Action)
-	case err != nil || len(raw) != nonceSize || hex.EncodeToString(raw) != o.Nonce:
+	case !nonce(o.Nonce):
 		return fmt.Errorf("%w: nonce %.80q", ErrMalformed, o.Nonce)
 	case o.Issued.IsZero() || o.Issued.Nanosecond() != 0:
 		return fmt.Errorf("%w: an order is issued at a whole second", ErrMalformed)

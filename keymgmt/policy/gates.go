@@ -7,9 +7,13 @@ import (
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// gates are the rules that look beyond a key's own limits: at what stands behind what it issues.
+// gates are the rules that look beyond a key's own limits: at what stands behind what it issues, and at who has a right to
+// what it holds.
 func (p *Policy) gates(k *Key, t *payload.Transaction, facts Facts) error {
-	return p.reserved(k, t, facts)
+	if err := p.reserved(k, t, facts); err != nil {
+		return err
+	}
+	return p.released(k, t, facts)
 }
 
 // Transaction returns the ledger transaction that m is, with preconditions or without, nil when it is none. A fee bump is
@@ -24,6 +28,9 @@ func Transaction(m payload.Meaning) *payload.Transaction {
 func (r *TransactionRule) explainGates(say func(format string, args ...any)) {
 	for _, rule := range r.Reserves {
 		rule.explain(say)
+	}
+	for _, lien := range r.Liens {
+		lien.explain(say)
 	}
 }
 

@@ -57,6 +57,10 @@ type Facts struct {
 	Marks *Marks
 	// Backing is what stands behind the assets that the transaction issues. Without it an asset with a reserve is not issued.
 	Backing map[protocol.Asset]*Backing
+	// Discharged holds the nonces of the request's discharges that were used before, for another request.
+	Discharged map[string]bool
+
+	discharges []keymgmt.Discharge // of the request; Decide sets it
 }
 
 // Last is the high-water mark of a log.
@@ -168,6 +172,9 @@ func (p *Policy) decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	given, err := p.consents(r, m, facts)
 	if err != nil {
 		return nil, err
+	}
+	if facts.discharges = r.Discharges; len(r.Discharges) > 0 && !rule.pledged() {
+		return nil, deny("transaction.lien", "there is no lien on key %s to be discharged", r.Key)
 	}
 	var reserve []Reservation
 	switch {

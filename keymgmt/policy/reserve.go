@@ -16,15 +16,6 @@ import (
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// maxSignatories bounds who may attest a reserve or discharge a lien.
-const maxSignatories = 20
-
-// Signatory is somebody outside who speaks for himself, with a key that is in nobody else's hands.
-type Signatory struct {
-	Name   string    `toml:"name"`
-	Public PublicKey `toml:"public"` // Ed25519
-}
-
 // ReserveRule lets an issuer's key issue its asset only while what is issued stays within an attested reserve: what was
 // outstanding on the attested ledger, plus all that was signed and may have been applied after it, plus this. There is no
 // way around it. Offers to sell the asset, which would issue it later, and changes of who may sign for the account are
@@ -59,14 +50,6 @@ func SignAttestation(network protocol.Hash, a keymgmt.Attestation, key crypto.Si
 	}
 	a.Signature = sig
 	return a, a.Validate()
-}
-
-// signText signs a text with somebody's own key.
-func signText(key crypto.Signer, text []byte) ([]byte, error) {
-	if _, ok := key.Public().(ed25519.PublicKey); !ok {
-		return nil, errors.New("the key is not an Ed25519 key")
-	}
-	return key.Sign(nil, text, crypto.Hash(0))
 }
 
 // Attestors returns the addresses of those whose word on an asset's reserve counts, none when no rule asks for one.
@@ -265,59 +248,15 @@ func (r *ReserveRule) validate(k *Key) error {
 	if r.Asset.IsZero() || r.Asset.IsNative() || r.Asset.Issuer() != k.account() {
 		return fmt.Errorf("transaction.reserve.asset %s is not the key's to issue", r.Asset)
 	}
+	if o := k.Transaction.SetOptions; o != nil && o.Rotation != nil {
+		return errors.New("transaction.reserve: signers of an issuer with a reserve are not rotated")
+	}
 	if age := time.Duration(r.MaxAge); age < minWindow || age > maxWindow {
 		return fmt.Errorf("transaction.reserve.max_age is %s, need %s to %s", age, minWindow, maxWindow)
 	}
 	return nil
 }
 
-// validateSignatories checks the keys of people outside: none is one of ours, which the gateway can ask for signatures.
-func (f *File) validateSignatories() error {
-	ours := map[PublicKey]bool{}
-	for _, k := range f.Keys {
-		ours[k.Public] = true
-	}
-	good := func(what string, list []Signatory) error {
-		if len(list) == 0 || len(list) > maxSignatories {
-			return fmt.Errorf("%s has %d, need 1 to %d", what, len(list), maxSignatories)
-		}
-		names, publics := map[string]bool{}, map[PublicKey]bool{}
-		for _, s := range list {
-			if s.Name == "" || (keymgmt.Request{Initiator: s.Name}).ValidPeople() != nil || names[s.Name] || publics[s.Public] || ours[s.Public] ||
-				s.Public.Algorithm() != keymgmt.Ed25519 {
-				return fmt.Errorf("%s %.80q has no good name, or his name or key is there twice, or it is one of the policy's or no Ed25519 key", what, s.Name)
-			}
-			names[s.Name], publics[s.Public] = true, true
-		}
-		return nil
-	}
-	for i := range f.Keys {
-		k := &f.Keys[i]
-		if k.Transaction == nil {
-			continue
-		}
-		seen := map[protocol.Asset]bool{}
-		for _, r := range k.Transaction.Reserves {
-			if seen[r.Asset] {
-				return fmt.Errorf("key %s: transaction.reserve of %s is there twice", k.ID, r.Asset)
-			}
-			seen[r.Asset] = true
-			if err := errors.Join(r.validate(k), good("transaction.reserve.attestor", r.Attestors)); err != nil {
-				return fmt.Errorf("key %s: %w", k.ID, err)
-			}
-		}
-	}
-	return nil
-}
-
 func (r *ReserveRule) explain(say func(format string, args ...any)) {
 	say("issues %s only while all of it stays within the reserve that %s has attested, no longer than %s ago", r.Asset, signatories(r.Attestors), time.Duration(r.MaxAge))
-}
-
-func signatories(list []Signatory) string {
-	var names []string
-	for _, s := range list {
-		names = append(names, fmt.Sprintf("%s (%s)", s.Name, s.Public.account()))
-	}
-	return strings.Join(names, " or ")
 }

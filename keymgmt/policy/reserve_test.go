@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stellar/go-stellar-sdk/xdr"
+
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/payload"
 	"github.com/diamante/gateway/keymgmt/policy"
@@ -166,6 +168,46 @@ func TestEveryWayToIssueCounts(t *testing.T) {
 		if got.Cmp(units(2*test.want)) != 0 {
 			t.Errorf("twice %T issues %s, want %s", test.op, got, units(2*test.want))
 		}
+	}
+}
+
+// TestEveryWayToIssueIsGated: 600 are left, and each entry issues 601, or nobody knows when how much.
+func TestEveryWayToIssueIsGated(t *testing.T) {
+	const most = 601 * unit
+	for name, test := range map[string]struct {
+		request func(b *bank) keymgmt.Request
+		rule    string
+	}{
+		"payments":                     {func(b *bank) keymgmt.Request { return b.by(issuing, b.pay("300"), b.pay("301")) }, "transaction.reserve"},
+		"path payment, strict receive": {func(b *bank) keymgmt.Request { return b.raw(issuing, b.receive(most, unit, b.other)) }, "transaction.reserve"},
+		"path payment, strict send":    {func(b *bank) keymgmt.Request { return b.raw(issuing, b.send(most, 1, b.other)) }, "transaction.reserve"},
+		"claimable balance":            {func(b *bank) keymgmt.Request { return b.raw(issuing, b.setAside(most, b.other)) }, "transaction.reserve"},
+		"offer":                        {func(b *bank) keymgmt.Request { return b.raw(issuing, b.sell(unit, 5, 2)) }, "transaction.reserve.offer"},
+		"passive offer":                {func(b *bank) keymgmt.Request { return b.raw(issuing, b.passive(unit, 5, 2)) }, "transaction.reserve.offer"},
+		"offer to buy":                 {func(b *bank) keymgmt.Request { return b.raw(issuing, b.buy(unit, 2, 5)) }, "transaction.reserve.offer"},
+		"with preconditions": {func(b *bank) keymgmt.Request {
+			return b.edit(b.by(issuing, b.pay("601")), func(tx *xdr.Transaction) {
+				v2 := &xdr.PreconditionsV2{TimeBounds: tx.Cond.TimeBounds, LedgerBounds: &xdr.LedgerBounds{MinLedger: 3}}
+				tx.Cond = xdr.Preconditions{Type: xdr.PreconditionTypePrecondV2, V2: v2}
+			})
+		}, "transaction.reserve"},
+		"offer withdrawn": {func(b *bank) keymgmt.Request { return b.raw(issuing, b.sell(0, 3, 1)) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, treasury := reserveBank(t)
+			traders(b)
+			from, to := b.rule(distribution).Transaction, b.rule(issuing).Transaction
+			to.PathPayments, to.Offers, to.SetAside, to.Conditions = from.PathPayments, from.Offers, from.SetAside, []string{"ledger_bounds"}
+			f := facts()
+			f.Backing = map[protocol.Asset]*policy.Backing{b.usd: {Newest: b.attest(treasury, nil), Since: units(0)}}
+			request := test.request(b)
+			_, err := b.decide(request, f)
+			denied(t, err, test.rule)
+			to.Reserves = nil
+			if _, err := b.decide(request, f); err != nil {
+				t.Errorf("without a reserve: %v", err)
+			}
+		})
 	}
 }
 

@@ -35,6 +35,8 @@ type TransactionRule struct {
 	Approvals []ApprovalRule `toml:"approval,omitempty"`
 	// Reserves say what must stand behind what the key issues. Optional.
 	Reserves []ReserveRule `toml:"reserve,omitempty"`
+	// Liens say whose collateral the account holds. Optional.
+	Liens []LienRule `toml:"lien,omitempty"`
 
 	CreateAccount     *CreateAccountRule     `toml:"create_account,omitempty"`
 	Payments          []PaymentRule          `toml:"payment,omitempty"` // any one of them allows

@@ -46,6 +46,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add([]byte(`{"key":"audit/log","kind":"checkpoint","body":"AAAA","ref":"r"}`))
 	f.Add([]byte(`{"key":"audit/log","kind":"digest","body":"AAAA","ref":"r"}`))
 	f.Add([]byte(`{"key":null,"kind":null,"body":null,"ref":null}`))
+	f.Add([]byte(`{"key":"escrow/usd","kind":"transaction","body":"AAAA","ref":"r","discharges":[{"lien":"l","asset":"native","amount":"1.0000000","destination":"G","nonce":"","expires":"2026-01-01T00:00:00Z","holder":"h","signature":"AA=="}]}`))
 	f.Add([]byte(`[]`))
 	chain := []*x509.Certificate{{DNSNames: []string{gateway}}}
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -1,9 +1,11 @@
 package remote_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -66,4 +68,41 @@ func reserveRule(t *testing.T, asset protocol.Asset, treasury policy.PublicKey) 
 	}
 	return &policy.TransactionRule{MaxFee: one, FeeWindows: policy.Day(one), MaxSeconds: 60, MaxOperations: 1,
 		Reserves: []policy.ReserveRule{{Asset: asset, MaxAge: policy.Duration(time.Hour), Attestors: []policy.Signatory{{Name: "treasury", Public: treasury}}}}}
+}
+
+// heard keeps the last request that reached it.
+type heard struct {
+	picky
+	last keymgmt.Request
+}
+
+func (h *heard) For(string) keymgmt.Signer { return h }
+func (h *heard) Sign(_ context.Context, r keymgmt.Request) (keymgmt.Signature, error) {
+	h.last = r
+	return keymgmt.Signature{}, keymgmt.ErrDenied
+}
+
+// TestTheLargestRequestTravels with all the people who may have a word in it.
+func TestTheLargestRequestTravels(t *testing.T) {
+	long := strings.Repeat("w", 64)
+	r := keymgmt.Request{Key: key(t, strings.Repeat("k", keymgmt.MaxKeyID)), Kind: keymgmt.KindTransaction, Body: make([]byte, keymgmt.MaxBody), Ref: strings.Repeat("r", keymgmt.MaxRef), Initiator: long}
+	for range keymgmt.MaxConsents {
+		r.Consents = append(r.Consents, keymgmt.Consent{Officer: long, Nonce: keymgmt.NewNonce(), Expires: started.UTC(), Signature: make([]byte, 64)})
+	}
+	for range keymgmt.MaxDischarges {
+		r.Discharges = append(r.Discharges, keymgmt.Discharge{Lien: long, Asset: strings.Repeat("A", 80), Amount: strings.Repeat("9", 38) + ".0000000",
+			Destination: strings.Repeat("G", 56), Nonce: keymgmt.NewNonce(), Expires: started.UTC(), Holder: long, Signature: make([]byte, 64)})
+	}
+	a, h := newAuthority(t), &heard{picky: picky{t}}
+	client := newClient(t, serve(t, a, h), a.client(gateway))
+	if _, err := client.Sign(t.Context(), r); !errors.Is(err, keymgmt.ErrDenied) {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(h.last, r) {
+		t.Error("something was lost on the way")
+	}
+	r.Discharges = append(r.Discharges, r.Discharges[0])
+	if _, err := client.Sign(t.Context(), r); !errors.Is(err, keymgmt.ErrMalformed) {
+		t.Errorf("one discharge too many: %v", err)
+	}
 }

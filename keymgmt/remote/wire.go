@@ -33,19 +33,20 @@ const (
 
 // Bounds of what is read. A body grows by a third in base64; the rest of a request is short.
 const (
-	maxRequest  = keymgmt.MaxBody*4/3 + 12<<10
+	maxRequest  = keymgmt.MaxBody*4/3 + 24<<10
 	maxResponse = 16 << 10
 	maxMessage  = 1 << 10 // bytes of an error's text
 )
 
 // signRequest is keymgmt.Request on the wire.
 type signRequest struct {
-	Key       keymgmt.KeyID     `json:"key"`
-	Kind      keymgmt.Kind      `json:"kind"`
-	Body      []byte            `json:"body"` // base64
-	Ref       string            `json:"ref"`
-	Initiator string            `json:"initiator,omitempty"`
-	Consents  []keymgmt.Consent `json:"consents,omitempty"`
+	Key        keymgmt.KeyID       `json:"key"`
+	Kind       keymgmt.Kind        `json:"kind"`
+	Body       []byte              `json:"body"` // base64
+	Ref        string              `json:"ref"`
+	Initiator  string              `json:"initiator,omitempty"`
+	Consents   []keymgmt.Consent   `json:"consents,omitempty"`
+	Discharges []keymgmt.Discharge `json:"discharges,omitempty"`
 }
 
 // signResponse holds a signature or an error, never both.

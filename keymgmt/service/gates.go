@@ -7,15 +7,16 @@ import (
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// gates is what the gates of a policy look at besides limits: what validators have said and what stands behind what is
-// issued. Make it with newGates.
+// gates is what the gates of a policy look at besides limits: what validators have said, what stands behind what is issued
+// and what lien holders have said before. Make it with newGates.
 type gates struct {
-	said    map[validator]*said
-	backing map[protocol.Asset]*backing // of assets that need a reserve
+	said       map[validator]*said
+	backing    map[protocol.Asset]*backing // of assets that need a reserve
+	discharged map[string]name             // nonce of a discharge -> the request it was used for
 }
 
 func newGates() gates {
-	return gates{said: map[validator]*said{}, backing: map[protocol.Asset]*backing{}}
+	return gates{said: map[validator]*said{}, backing: map[protocol.Asset]*backing{}, discharged: map[string]name{}}
 }
 
 // queueGates asks for what the gates look at before a group.
@@ -26,6 +27,7 @@ func (s *Service) queueGates(b *pgx.Batch, k *known, group []*entry) {
 		}
 	}
 	s.queueBacking(b, k, group)
+	k.queueDischarges(b, group)
 }
 
 // gateFacts adds it to the facts.
@@ -34,11 +36,13 @@ func (s *Service) gateFacts(k *known, e *entry, facts *policy.Facts) {
 		facts.Marks = &k.said[v].Marks
 	}
 	k.backingFacts(e, facts)
+	facts.Discharged = k.usedDischarges(e)
 }
 
 // passGates writes down that a request has passed; first says that its intent is written down with it.
 func (s *Service) passGates(k *known, e *entry, first bool, w *writes) {
 	s.mark(k, e, w)
+	k.discharge(e, w)
 	if first {
 		k.issue(e, w)
 	}
@@ -48,4 +52,5 @@ func (s *Service) passGates(k *known, e *entry, first bool, w *writes) {
 func (w *writes) queueGates(b *pgx.Batch) {
 	w.queueSteps(b)
 	w.queueIssuances(b)
+	w.queueDischarges(b)
 }

@@ -208,8 +208,7 @@ func (s *Service) Attest(ctx context.Context, caller string, a keymgmt.Attestati
 		if _, err := tx.Exec(ctx, insert, asset.String(), address.String(), a.Ledger, body); err != nil {
 			return err
 		}
-		_, err = tx.Record(ctx, audit.Event{Action: "reserve.attested", Subject: asset.String(), Data: map[string]any{"attestor": a.Attestor, "reserve": a.Reserve,
-			"outstanding": a.Outstanding, "ledger": a.Ledger, "closed": a.Closed.Format(time.RFC3339), "sequence": a.Sequence}})
+		_, err = tx.Record(ctx, audit.Event{Action: "reserve.attested", Subject: asset.String(), Data: map[string]any{"attestation": a}})
 		return err
 	})
 	switch {

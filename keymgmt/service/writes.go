@@ -22,6 +22,7 @@ type writes struct {
 	records      []audit.By
 	steps        []step
 	issuances    []issuance
+	discharges   []discharge
 }
 
 // consent is an approval that a request has used up.
