@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // RecordVersion is the version of the record's JSON, its field "v".
@@ -32,9 +35,13 @@ type Event struct {
 // Record writes e, with who, when and from where, in the transaction. It returns the record's id, under which its
 // index in the log is found once the sequencer has seen it.
 func (t *Tx) Record(ctx context.Context, e Event) (RecordID, error) {
-	ids, err := t.RecordAll(ctx, []By{{t.actor, e}})
+	var b pgx.Batch
+	ids, err := t.RecordAll(&b, []By{{t.actor, e}})
+	if err == nil {
+		err = t.SendBatch(ctx, &b).Close()
+	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("audit: record: %w", err)
 	}
 	return ids[0], nil
 }
@@ -45,9 +52,10 @@ type By struct {
 	Event Event
 }
 
-// RecordAll is Record for many events in one round trip, each by an actor of its own: for who does the work of several in
-// one transaction. The records are in the log in this order.
-func (t *Tx) RecordAll(ctx context.Context, events []By) ([]RecordID, error) {
+// RecordAll is Record for many events, each by an actor of its own: for who does the work of several in one transaction. They
+// are recorded when b, which may hold statements of the caller's, too, is sent in this transaction. The records are in the
+// log in this order.
+func (t *Tx) RecordAll(b *pgx.Batch, events []By) ([]RecordID, error) {
 	ids, times := make([]RecordID, len(events)), make([]time.Time, len(events))
 	actions, bodies := make([]string, len(events)), make([][]byte, len(events))
 	for i, e := range events {
@@ -59,10 +67,10 @@ func (t *Tx) RecordAll(ctx context.Context, events []By) ([]RecordID, error) {
 	}
 	const insert = `INSERT INTO audit.record (id, at, action, body)
 		SELECT id, at, action, body FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::bytea[]) WITH ORDINALITY u (id, at, action, body, o) ORDER BY o`
-	if _, err := t.tx.Exec(ctx, insert, ids, times, actions, bodies); err != nil {
-		return nil, fmt.Errorf("audit: record: %w", err)
-	}
-	t.records += len(events)
+	b.Queue(insert, ids, times, actions, bodies).Exec(func(done pgconn.CommandTag) error {
+		t.records += int(done.RowsAffected()) // only now, and only what is there
+		return nil
+	})
 	return ids, nil
 }
 

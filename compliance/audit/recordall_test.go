@@ -2,8 +2,11 @@ package audit_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/deploy/schema"
@@ -19,19 +22,29 @@ func TestRecordAll(t *testing.T) {
 	}
 	for name, bad := range map[string]audit.By{"no actor": {Event: event}, "no verb": {Actor: worker, Event: audit.Event{Action: "test", Subject: "x"}}} {
 		err := audit.Do(ctx, db, worker, func(ctx context.Context, tx *audit.Tx) error {
-			_, err := tx.RecordAll(ctx, append(events[:3:3], bad))
+			var b pgx.Batch
+			_, err := tx.RecordAll(&b, append(events[:3:3], bad))
 			return err
 		})
 		if err == nil || count(t, db) != 0 {
 			t.Errorf("%s: %v, %d records", name, err, count(t, db))
 		}
 	}
-	err := audit.Do(ctx, db, worker, func(ctx context.Context, tx *audit.Tx) error {
-		ids, err := tx.RecordAll(ctx, events)
-		if len(ids) != len(events) {
-			t.Errorf("%d ids", len(ids))
-		}
+	// What was not sent was not recorded.
+	err := audit.Do(ctx, db, worker, func(_ context.Context, tx *audit.Tx) error {
+		_, err := tx.RecordAll(new(pgx.Batch), events)
 		return err
+	})
+	if !errors.Is(err, audit.ErrNothingRecorded) {
+		t.Errorf("a batch that was not sent: %v", err)
+	}
+	err = audit.Do(ctx, db, worker, func(ctx context.Context, tx *audit.Tx) error {
+		var b pgx.Batch
+		ids, err := tx.RecordAll(&b, events)
+		if len(ids) != len(events) || err != nil {
+			t.Errorf("%d ids, %v", len(ids), err)
+		}
+		return tx.SendBatch(ctx, &b).Close()
 	})
 	if err != nil {
 		t.Fatal(err)

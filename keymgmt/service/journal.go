@@ -144,50 +144,71 @@ func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) 
 
 // known is what a group's decisions depend on. Decisions change it as they would the database.
 type known struct {
-	now     time.Time
-	newest  uint64 // version of the newest policy
-	intents map[name]intent
-	spent   map[string]map[policy.Counter]*big.Int // key -> counter -> what counts now
-	holders map[numbered]*holder
-	frozen  map[string]bool         // key, or keymgmt.EveryKey
-	used    map[string]name         // nonce of an approval -> the request it was used for
-	last    map[string]*policy.Last // origin -> newest checkpoint
+	now time.Time
+	// deciding: somebody of the group asks to be admitted. Else nothing but intents is known.
+	deciding bool
+	newest   uint64 // version of the newest policy
+	intents  map[name]intent
+	spent    map[string]map[policy.Counter]*big.Int // key -> counter -> what counts now
+	holders  map[numbered]*holder
+	frozen   map[string]bool         // key, or keymgmt.EveryKey
+	used     map[string]name         // nonce of an approval -> the request it was used for
+	last     map[string]*policy.Last // origin -> newest checkpoint
 	gates
 	timely
 }
 
-// load reads what the decisions on a group depend on, in one round trip.
+// load reads what the decisions on a group depend on, in one round trip. What was decided before, and only has its signature
+// to be kept, depends on nothing but what the journal has of it. No question is asked about nothing: the planner takes as
+// long for it as for another.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
 	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates(), timely: newTimely()}
-	var keys, refs, behind, nonces, origins []string
 	var b pgx.Batch
-	for _, e := range group {
-		n := e.name()
-		keys, refs, behind = append(keys, n.key), append(refs, n.ref), append(behind, s.cfg.Policy.Behind(e.meaning).String())
-		for _, c := range e.request.Consents {
-			nonces = append(nonces, c.Nonce)
-		}
-		if e.counts() && e.made == nil {
-			k.queueUsage(&b, s.cfg.Policy, e)
-		}
-		if c := e.meaning.Checkpoint; c != nil && k.last[c.Origin] == nil {
-			origins, k.last[c.Origin] = append(origins, c.Origin), &policy.Last{}
+	k.queueIntents(&b, group)
+	asking := slices.DeleteFunc(slices.Clone(group), func(e *entry) bool { return e.made != nil })
+	if len(asking) > 0 {
+		k.queueRules(&b, s.cfg.Policy, asking)
+		k.queueConsents(&b, asking)
+		k.queueCheckpoints(&b, asking)
+		s.queueGates(&b, k, asking)
+		s.queueTime(&b, k, asking)
+		for _, e := range asking {
+			if e.counts() {
+				k.queueUsage(&b, s.cfg.Policy, e)
+			}
 		}
 	}
-	s.queueGates(&b, k, group)
-	s.queueTime(&b, k, group)
-	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
-		var newest int64
-		err := row.Scan(&newest)
-		k.newest = uint64(newest)
-		return err
-	})
+	return k, tx.SendBatch(ctx, &b).Close()
+}
+
+// queueIntents asks what the journal has of the requests.
+func (k *known) queueIntents(b *pgx.Batch, group []*entry) {
+	var keys, refs []string
+	for _, e := range group {
+		n := e.name()
+		keys, refs = append(keys, n.key), append(refs, n.ref)
+	}
 	b.Queue(findRequests, keys, refs).Query(each(func(rows pgx.Rows) error {
 		n, in, err := scanIntent(rows)
 		k.intents[n] = in
 		return err
 	}))
-	b.Queue(`SELECT DISTINCT ON (key) key, action = 'freeze' FROM signer.orders WHERE key = ANY($1) OR key = $2 ORDER BY key, n DESC`, slices.Concat(keys, behind), keymgmt.EveryKey).
+}
+
+// queueRules asks which policy is in force, and which keys are frozen.
+func (k *known) queueRules(b *pgx.Batch, p *policy.Policy, asking []*entry) {
+	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
+		var newest int64
+		err := row.Scan(&newest)
+		k.newest, k.deciding = uint64(newest), true
+		return err
+	})
+	keys := []string{keymgmt.EveryKey}
+	for _, e := range asking {
+		keys = append(keys, e.name().key, p.Behind(e.meaning).String())
+	}
+	slices.Sort(keys)
+	b.Queue(`SELECT DISTINCT ON (key) key, action = 'freeze' FROM signer.orders WHERE key = ANY($1) ORDER BY key, n DESC`, slices.Compact(keys)).
 		Query(each(func(rows pgx.Rows) error {
 			var key string
 			var frozen bool
@@ -195,6 +216,19 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 			k.frozen[key] = frozen
 			return err
 		}))
+}
+
+// queueConsents asks which approvals of people were used before.
+func (k *known) queueConsents(b *pgx.Batch, asking []*entry) {
+	var nonces []string
+	for _, e := range asking {
+		for _, c := range e.request.Consents {
+			nonces = append(nonces, c.Nonce)
+		}
+	}
+	if len(nonces) == 0 {
+		return
+	}
 	b.Queue(`SELECT nonce, key, ref FROM signer.consent WHERE nonce = ANY($1)`, nonces).Query(each(func(rows pgx.Rows) error {
 		var nonce string
 		var n name
@@ -202,6 +236,19 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		k.used[nonce] = n
 		return err
 	}))
+}
+
+// queueCheckpoints asks for the newest checkpoints of logs.
+func (k *known) queueCheckpoints(b *pgx.Batch, asking []*entry) {
+	var origins []string
+	for _, e := range asking {
+		if c := e.meaning.Checkpoint; c != nil && k.last[c.Origin] == nil {
+			origins, k.last[c.Origin] = append(origins, c.Origin), &policy.Last{}
+		}
+	}
+	if len(origins) == 0 {
+		return
+	}
 	b.Queue(`SELECT DISTINCT ON (origin) origin, size, root FROM signer.checkpoint WHERE origin = ANY($1) ORDER BY origin, size DESC`, origins).Query(each(func(rows pgx.Rows) error {
 		var origin string
 		var root []byte
@@ -211,7 +258,6 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		k.last[origin] = &last
 		return err
 	}))
-	return k, tx.SendBatch(ctx, &b).Close()
 }
 
 // each reads rows one by one.

@@ -101,7 +101,7 @@ func (w *writes) queueTime(b *pgx.Batch, k *known) {
 		b.Queue(`INSERT INTO signer.seen (key, ref, sha256, at, caller) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
 			what.key, what.ref, what.sha256[:], k.now, e.caller)
 	}
-	if k.now.Sub(k.moment) >= clockStep {
+	if k.deciding && k.now.Sub(k.moment) >= clockStep {
 		b.Queue(`INSERT INTO signer.moment (at) VALUES ($1) ON CONFLICT DO NOTHING`, k.now)
 	}
 }

@@ -35,7 +35,7 @@ func (w *writes) record(e *entry, action string, data map[string]any) {
 	w.records = append(w.records, audit.By{Actor: actor(e.caller), Event: audit.Event{Action: action, Subject: e.request.Key.String(), Data: data}})
 }
 
-// flush adds the rows in one round trip, and the records of them in another. Rows that another process has added since the
+// flush adds the rows and the records of them, in one round trip. Rows that another process has added since the
 // transaction began make the database refuse the whole, which is then decided again.
 func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
 	if len(w.records)+len(w.reservations) == 0 {
@@ -69,11 +69,10 @@ func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
 		b.Queue(`INSERT INTO signer.signature (key, ref, public, signature) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
 			ON CONFLICT (key, ref) DO NOTHING`, keys, refs, publics, sigs)
 	}
-	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+	if _, err := tx.RecordAll(&b, w.records); err != nil {
 		return err
 	}
-	_, err := tx.RecordAll(ctx, w.records)
-	return err
+	return tx.SendBatch(ctx, &b).Close()
 }
 
 func (w *writes) queueRequests(b *pgx.Batch, k *known) {
