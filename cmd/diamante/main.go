@@ -12,6 +12,8 @@
 //	diamante policy explain|lint|sign FILE
 //	diamante officer keygen    make an officer's own key
 //	diamante approve           show an officer what a request would do, and take his approval
+//	diamante reserve attest    say what stands behind an asset; send: deliver it to the signer
+//	diamante lien discharge    let collateral leave, as the holder of a lien on it
 //	diamante bench             measure, and print ratios
 //
 // Commands that change the world say what they would do, and do it only with --yes. Every table is also there as JSON.
@@ -37,7 +39,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(), hsmCommand(),
-		checkConfigCommand(), benchCommand(), policyCommand(), officerCommand(), approveCommand())
+		checkConfigCommand(), benchCommand(), policyCommand(), officerCommand(), approveCommand(), reserveCommand(), lienCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	return root.ExecuteContext(ctx)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -10,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -193,18 +191,9 @@ func approveCommand() *cobra.Command {
 }
 
 func readIntent(path string, version uint64) (policy.Intent, error) {
-	raw, err := boot.ReadFile(path, maxRequestFile)
-	if err != nil {
-		return policy.Intent{}, err
-	}
 	var a approval
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&a); err != nil {
-		return policy.Intent{}, fmt.Errorf("%s: %w", path, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return policy.Intent{}, fmt.Errorf("%s: something follows the request", path)
+	if err := readStrict(path, &a); err != nil {
+		return policy.Intent{}, err
 	}
 	r := keymgmt.Request{Key: a.Key, Kind: a.Kind, Body: a.Body, Ref: a.Ref, Initiator: a.Initiator}
 	if err := r.Validate(); err != nil {
