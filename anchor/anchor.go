@@ -116,12 +116,16 @@ type Config struct {
 	Funding    Funding
 	FeePerOp   int64         // stroops bid for each operation
 	TxLife     time.Duration // from building to the end of the time bounds
+	// PeopleLife is the same of a transaction that the signer wants people to approve. The policy's max_seconds must allow
+	// it. Zero means TxLife.
+	PeopleLife time.Duration
 }
 
 // What the signer's policy allows at most, with room: 0.01 DIAM for a transaction of ten operations, and 600 seconds.
 const (
 	minFeePerOp, maxFeePerOp = 100, 10_000
 	minTxLife, maxTxLife     = 5 * time.Second, 10 * time.Minute
+	maxPeopleLife            = 24 * time.Hour // as long as the signer takes an approval for good
 )
 
 // Validate says what is missing.
@@ -135,6 +139,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("anchor: a fee of %d stroops an operation, need %d to %d", c.FeePerOp, minFeePerOp, maxFeePerOp)
 	case c.TxLife < minTxLife || c.TxLife > maxTxLife:
 		return fmt.Errorf("anchor: transactions that live for %s, need %s to %s", c.TxLife, minTxLife, maxTxLife)
+	case c.PeopleLife != 0 && (c.PeopleLife < c.TxLife || c.PeopleLife > maxPeopleLife):
+		return fmt.Errorf("anchor: transactions that wait for people for %s, need %s to %s", c.PeopleLife, c.TxLife, maxPeopleLife)
 	case c.Funding.Root.IsZero() || c.Funding.RootKey.IsZero() || c.Funding.AnchorBalance.IsZero() || c.Funding.CustomerBalance.IsZero():
 		return errors.New("anchor: funding needs a root account, its key and two balances")
 	}
@@ -192,6 +198,7 @@ type Service struct {
 
 	mu        sync.Mutex           // guards what follows: what this process remembers between two rounds
 	submitted map[string]time.Time // ledger_tx id -> last submission
+	asked     map[string]asked     // ledger_tx id -> what the signer last said about people
 	retry     map[string]retry     // job -> when to try again
 	signerErr error                // of the last signature
 	observed  uint32               // the last ledger that was read
@@ -219,7 +226,8 @@ func New(cfg Config, parts Parts) (*Service, error) {
 	if parts.Failpoint == nil {
 		parts.Failpoint = func(string) {}
 	}
-	return &Service{cfg: cfg, Parts: parts, submitted: map[string]time.Time{}, retry: map[string]retry{}}, nil
+	cfg.PeopleLife = max(cfg.PeopleLife, cfg.TxLife)
+	return &Service{cfg: cfg, Parts: parts, submitted: map[string]time.Time{}, asked: map[string]asked{}, retry: map[string]retry{}}, nil
 }
 
 // worker is who changes what nobody asked for at that moment.

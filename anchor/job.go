@@ -39,10 +39,11 @@ const (
 
 // job is something to be done outside the database.
 type job struct {
-	n       int64 // its place in the order of jobs
-	kind    jobKind
-	ref     string
-	created time.Time
+	n         int64 // its place in the order of jobs
+	kind      jobKind
+	ref       string
+	initiator string // on whose word; "" for nobody's
+	created   time.Time
 }
 
 func (j job) String() string { return string(j.kind) + " " + j.ref }

@@ -30,13 +30,15 @@ type ledgerTx struct {
 	signed        []byte
 	notAfter      time.Time
 	state         flow.State
+	initiator     string // on whose word
+	patient       bool   // lives long enough for people to decide on it
 }
 
-const ledgerTxColumns = `id, kind, ref, attempt, source, key, hash, envelope, signed, not_after, state FROM anchor.ledger_tx`
+const ledgerTxColumns = `id, kind, ref, attempt, source, key, hash, envelope, signed, not_after, state, initiator, patient FROM anchor.ledger_tx`
 
 func scanLedgerTx(r pgx.Row) (t ledgerTx, err error) {
 	var key string
-	if err = r.Scan(&t.id, &t.kind, &t.ref, &t.attempt, &t.source, &key, &t.hash, &t.envelope, &t.signed, &t.notAfter, &t.state); err == nil {
+	if err = r.Scan(&t.id, &t.kind, &t.ref, &t.attempt, &t.source, &key, &t.hash, &t.envelope, &t.signed, &t.notAfter, &t.state, &t.initiator, &t.patient); err == nil {
 		t.key, err = keymgmt.ParseKeyID(key)
 	}
 	return t, err
@@ -66,7 +68,10 @@ func (s *Service) advance(ctx context.Context, j job, p plan) error {
 	}
 	t, err := inFlight(ctx, s.DB.Reader(), p.source)
 	if errors.Is(err, ErrNotFound) {
-		// 2. Build and store it, with its hash, before anybody signs.
+		// 2. Build and store it, with its hash, before anybody signs. One that nobody approved in time lets others go first.
+		if err := s.turn(ctx, j); err != nil {
+			return err
+		}
 		t, err = s.build(ctx, j, p, before)
 	}
 	if err != nil || t.kind != string(j.kind) || t.ref != j.ref {
@@ -104,13 +109,21 @@ func (s *Service) build(ctx context.Context, j job, p plan, before int64) (ledge
 	if err != nil {
 		return ledgerTx{}, fmt.Errorf("anchor: source account: %w", err)
 	}
+	patient, err := neededPeople(ctx, s.DB.Reader(), j)
+	if err != nil {
+		return ledgerTx{}, err
+	}
+	life := s.cfg.TxLife
+	if patient {
+		life = s.cfg.PeopleLife
+	}
 	u, err := txbuild.Build(txbuild.Params{Passphrase: s.cfg.Passphrase, Source: p.source, Sequence: account.Sequence + 1,
-		FeePerOp: s.cfg.FeePerOp, NotAfter: s.Now().Add(s.cfg.TxLife), Memo: p.memo, Operations: p.ops})
+		FeePerOp: s.cfg.FeePerOp, NotAfter: s.Now().Add(life), Memo: p.memo, Operations: p.ops})
 	if err != nil {
 		return ledgerTx{}, err
 	}
 	t := ledgerTx{id: newID(), kind: string(j.kind), ref: j.ref, source: p.source, key: p.key, hash: u.Hash(), envelope: u.Envelope(),
-		notAfter: u.NotAfter(), state: flow.Built}
+		notAfter: u.NotAfter(), state: flow.Built, initiator: j.initiator, patient: patient}
 	s.Failpoint("store.before")
 	err = audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error { return s.storeBuilt(ctx, tx, j, &t, before) })
 	s.Failpoint("store.after")
@@ -142,9 +155,9 @@ func (s *Service) storeBuilt(ctx context.Context, tx *audit.Tx, j job, t *ledger
 	if err := tx.QueryRow(ctx, `SELECT coalesce(max(attempt), 0) + 1 FROM anchor.ledger_tx WHERE kind = $1 AND ref = $2`, t.kind, t.ref).Scan(&t.attempt); err != nil {
 		return fmt.Errorf("anchor: attempts: %w", err)
 	}
-	tag, err := tx.Exec(ctx, `INSERT INTO anchor.ledger_tx (id, kind, ref, attempt, source, key, hash, envelope, not_after, state)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'built') ON CONFLICT DO NOTHING`, t.id, t.kind, t.ref, t.attempt, t.source, t.key.String(), t.hash,
-		t.envelope, t.notAfter)
+	tag, err := tx.Exec(ctx, `INSERT INTO anchor.ledger_tx (id, kind, ref, attempt, source, key, hash, envelope, not_after, state, initiator, patient)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'built', $10, $11) ON CONFLICT DO NOTHING`, t.id, t.kind, t.ref, t.attempt, t.source, t.key.String(), t.hash,
+		t.envelope, t.notAfter, t.initiator, t.patient)
 	if err != nil {
 		return fmt.Errorf("anchor: ledger transaction: %w", err)
 	}
@@ -168,8 +181,14 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 		return t, err
 	}
 	s.Failpoint("sign.before")
-	sig, err := s.Signer.Sign(ctx, keymgmt.Request{Key: t.key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: t.signerRef()})
+	sig, err := s.ask(ctx, t, keymgmt.Request{Key: t.key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: t.signerRef(), Initiator: t.initiator})
 	s.noteSigner(err)
+	if errors.Is(err, errWaiting) {
+		return t, err
+	}
+	if errors.Is(err, keymgmt.ErrApprovalNeeded) {
+		return t, errors.Join(err, s.await(ctx, t, err))
+	}
 	if errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed) {
 		return t, s.denied(ctx, t, err)
 	}
@@ -199,8 +218,10 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 		if tag.RowsAffected() == 0 {
 			return errBusy // another process stored the same signature, or had it denied, or it is resolved
 		}
-		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.signed", Subject: t.id, Data: map[string]any{"ledger_tx": t.hash.String()}})
-		return err
+		if _, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.signed", Subject: t.id, Data: map[string]any{"ledger_tx": t.hash.String()}}); err != nil {
+			return err
+		}
+		return endApproval(ctx, tx, t.id, approvalGranted, "")
 	})
 	t.state = state
 	return t, err
@@ -221,8 +242,10 @@ func (s *Service) block(ctx context.Context, t ledgerTx, why error) error {
 		if tag.RowsAffected() == 0 {
 			return audit.ErrUnchanged
 		}
-		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.blocked", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref, "why": clean(why.Error())}})
-		return err
+		if _, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.blocked", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref, "why": clean(why.Error())}}); err != nil {
+			return err
+		}
+		return endApproval(ctx, tx, t.id, approvalClosed, clean(why.Error()))
 	})
 }
 
@@ -230,26 +253,35 @@ func (s *Service) block(ctx context.Context, t ledgerTx, why error) error {
 // signed all the same, a moment later or earlier, since a refusal binds nobody: what it signed is never submitted, because
 // only who stores a signature submits it, and it is stored only while the transaction is built and not denied.
 func (s *Service) denied(ctx context.Context, t ledgerTx, why error) error {
+	err := audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
+		return s.abandon(ctx, tx, t, "the signer refuses: "+clean(why.Error()))
+	})
+	return errors.Join(err, fmt.Errorf("anchor: sign %s: %w", t.id, why))
+}
+
+// abandon ends a transaction that nobody has signed as far as this database knows, and its job as one that failed.
+// audit.ErrUnchanged: another process was faster.
+func (s *Service) abandon(ctx context.Context, tx *audit.Tx, t ledgerTx, why string) error {
 	state, _, err := flow.Step(flow.LedgerTx, t.state, flow.Denied)
 	if err != nil {
 		return err
 	}
-	err = audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE anchor.ledger_tx SET state = $2, result = $3 WHERE id = $1 AND state = 'built'`, t.id, string(state), clean(why.Error()))
-		if err != nil {
-			return fmt.Errorf("anchor: refused transaction: %w", err)
-		}
-		if tag.RowsAffected() == 0 {
-			return audit.ErrUnchanged // another process did this, or it is resolved
-		}
-		_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.denied", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref,
-			"ledger_tx": t.hash.String(), "why": clean(why.Error())}})
-		if err != nil {
-			return err
-		}
-		return s.failed(ctx, tx, t, "the signer refuses: "+clean(why.Error()))
-	})
-	return errors.Join(err, fmt.Errorf("anchor: sign %s: %w", t.id, why))
+	tag, err := tx.Exec(ctx, `UPDATE anchor.ledger_tx SET state = $2, result = $3 WHERE id = $1 AND state = 'built'`, t.id, string(state), why)
+	if err != nil {
+		return fmt.Errorf("anchor: refused transaction: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return audit.ErrUnchanged
+	}
+	_, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.denied", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref,
+		"ledger_tx": t.hash.String(), "why": why}})
+	if err != nil {
+		return err
+	}
+	if err := endApproval(ctx, tx, t.id, approvalClosed, why); err != nil {
+		return err
+	}
+	return s.failed(ctx, tx, t, why)
 }
 
 // noteSigner remembers how the last signature went, for Health.

@@ -90,7 +90,7 @@ func (s *Service) converge(ctx context.Context, j job) error {
 			case open:
 				return audit.ErrUnchanged
 			}
-			return reopenJob(ctx, tx, kind, ref)
+			return reopenJobFor(ctx, tx, kind, ref, j.initiator)
 		}
 		if _, err := tx.Exec(ctx, `UPDATE anchor.asset SET ready = true WHERE code = $1`, a.Code); err != nil {
 			return fmt.Errorf("anchor: asset %s: %w", a.Code, err)

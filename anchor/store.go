@@ -11,6 +11,7 @@ import (
 	"github.com/diamante/gateway/anchor/flow"
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/custody/money"
+	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/node/protocol"
 )
 
@@ -106,16 +107,30 @@ func (a AssetConfig) units(s *string) (money.Amount, error) {
 	return money.FromNumeric(a.currency(), *s)
 }
 
-// openJob adds a job, if it is not there.
+// initiator is on whose word a transaction of the database is made, as the signer wants to know it: that of a person who
+// could be asked to approve what follows from it. "" when it is nobody's.
+func initiator(tx *audit.Tx) string {
+	who := tx.Actor()
+	if (who.Kind != "staff" && who.Kind != "partner") || (keymgmt.Request{Initiator: who.Name}).ValidPeople() != nil {
+		return ""
+	}
+	return who.Name
+}
+
+// openJob adds a job on the word of whoever makes the change, if it is not there.
 func openJob(ctx context.Context, tx *audit.Tx, kind jobKind, ref string) error {
-	tag, err := tx.Exec(ctx, `INSERT INTO anchor.job (kind, ref) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(kind), ref)
+	return openJobFor(ctx, tx, kind, ref, initiator(tx))
+}
+
+func openJobFor(ctx context.Context, tx *audit.Tx, kind jobKind, ref, who string) error {
+	tag, err := tx.Exec(ctx, `INSERT INTO anchor.job (kind, ref, initiator) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, string(kind), ref, who)
 	if err != nil {
 		return fmt.Errorf("anchor: job %s %s: %w", kind, ref, err)
 	}
 	if tag.RowsAffected() == 0 {
 		return nil
 	}
-	_, err = tx.Record(ctx, audit.Event{Action: "job.opened", Subject: ref, Data: map[string]any{"kind": string(kind)}})
+	_, err = tx.Record(ctx, audit.Event{Action: "job.opened", Subject: ref, Data: map[string]any{"kind": string(kind), "initiator": who}})
 	return err
 }
 
@@ -134,14 +149,18 @@ func closeJob(ctx context.Context, tx *audit.Tx, kind jobKind, ref string) error
 
 // reopenJob is openJob for what may have to be done again.
 func reopenJob(ctx context.Context, tx *audit.Tx, kind jobKind, ref string) error {
-	tag, err := tx.Exec(ctx, `UPDATE anchor.job SET done = false WHERE kind = $1 AND ref = $2 AND done`, string(kind), ref)
+	return reopenJobFor(ctx, tx, kind, ref, initiator(tx))
+}
+
+func reopenJobFor(ctx context.Context, tx *audit.Tx, kind jobKind, ref, who string) error {
+	tag, err := tx.Exec(ctx, `UPDATE anchor.job SET done = false, initiator = $3 WHERE kind = $1 AND ref = $2 AND done`, string(kind), ref, who)
 	if err != nil {
 		return fmt.Errorf("anchor: job %s %s: %w", kind, ref, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return openJob(ctx, tx, kind, ref)
+		return openJobFor(ctx, tx, kind, ref, who)
 	}
-	_, err = tx.Record(ctx, audit.Event{Action: "job.reopened", Subject: ref, Data: map[string]any{"kind": string(kind)}})
+	_, err = tx.Record(ctx, audit.Event{Action: "job.reopened", Subject: ref, Data: map[string]any{"kind": string(kind), "initiator": who}})
 	return err
 }
 
@@ -161,6 +180,8 @@ func stillOpen(ctx context.Context, tx *audit.Tx, j job) error {
 
 // openJobs returns the jobs after the n-th that are to be done, oldest first.
 func openJobs(ctx context.Context, r audit.Reader, after int64, limit int) ([]job, error) {
-	rows, err := r.Query(ctx, `SELECT n, kind, ref, created FROM anchor.job WHERE NOT done AND n > $1 ORDER BY n LIMIT $2`, after, limit)
-	return collect(rows, err, "jobs", func(r pgx.CollectableRow) (j job, err error) { return j, r.Scan(&j.n, &j.kind, &j.ref, &j.created) })
+	rows, err := r.Query(ctx, `SELECT n, kind, ref, initiator, created FROM anchor.job WHERE NOT done AND n > $1 ORDER BY n LIMIT $2`, after, limit)
+	return collect(rows, err, "jobs", func(r pgx.CollectableRow) (j job, err error) {
+		return j, r.Scan(&j.n, &j.kind, &j.ref, &j.initiator, &j.created)
+	})
 }

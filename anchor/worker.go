@@ -18,6 +18,8 @@ const (
 	maxPause = 10 * time.Second
 	// deniedPause is for what the signer's policy does not allow: only a person can change that.
 	deniedPause = 10 * time.Minute
+	// peoplePause is how often it is looked whether people have approved what waits for them.
+	peoplePause = time.Second
 )
 
 // Run works until ctx ends, and then returns nil. What fails is tried again, with growing pauses; nothing that is money is
@@ -116,6 +118,9 @@ func (s *Service) delay(j job, err error) {
 		s.Log.Warn("a job must wait", "job", j.String(), "error", err)
 	}
 	r.pause = min(max(2*r.pause, minPause), maxPause)
+	if errors.Is(err, keymgmt.ErrApprovalNeeded) {
+		r.pause = peoplePause
+	}
 	if errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed) {
 		r.pause = deniedPause
 	}
@@ -139,6 +144,11 @@ func (s *Service) forget(open []job) {
 	for id, at := range s.submitted {
 		if time.Since(at) > 2*s.cfg.TxLife {
 			delete(s.submitted, id)
+		}
+	}
+	for id, last := range s.asked {
+		if time.Since(last.at) > 2*askAgain {
+			delete(s.asked, id)
 		}
 	}
 }
@@ -171,7 +181,9 @@ func (s *Service) Health(ctx context.Context) (Health, error) {
 		h.Signer = s.signerErr
 	}
 	for _, r := range s.retry {
-		h.Failing = r.err
+		if !errors.Is(r.err, keymgmt.ErrApprovalNeeded) { // people take their time
+			h.Failing = r.err
+		}
 	}
 	s.mu.Unlock()
 	if status.Ledger > read {

@@ -143,6 +143,29 @@ func (f *fakeAnchor) GiveUpDeposit(_ context.Context, who audit.Actor, id, note 
 	return anchor.Transaction{ID: id, Account: f.customer, Asset: f.asset}, f.err
 }
 
+func (f *fakeAnchor) Approvals(_ context.Context, all bool, _ anchor.Page) ([]anchor.ApprovalRequest, error) {
+	x, err := f.Approval(context.Background(), "1")
+	if all {
+		return []anchor.ApprovalRequest{x, x}, err
+	}
+	return []anchor.ApprovalRequest{x}, err
+}
+
+func (f *fakeAnchor) Approval(_ context.Context, id string) (anchor.ApprovalRequest, error) {
+	return anchor.ApprovalRequest{ID: id, Key: "a/b", Kind: "transaction", Body: []byte{1, 2}, Ref: "issue/1/1", State: "open",
+		Given: []anchor.GivenConsent{{Officer: "carol", State: "refused", Reason: "expired"}}}, f.err
+}
+
+func (f *fakeAnchor) Approve(_ context.Context, who audit.Actor, id string, c anchor.Consent) error {
+	f.decide(who, c)
+	return f.err
+}
+
+func (f *fakeAnchor) Decline(_ context.Context, who audit.Actor, id, note string) error {
+	f.decide(who, id+" "+note)
+	return f.err
+}
+
 func (f *fakeAnchor) decide(who audit.Actor, what any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -371,5 +394,33 @@ func TestStaffDecide(t *testing.T) {
 		anchor.BouncedResolution{ID: "w", Action: "again", Note: "asked him"}, "d no answer"}
 	if !reflect.DeepEqual(d.anchor.decided, want) || d.anchor.actors[0].Name != "alice" {
 		t.Errorf("%+v by %+v", d.anchor.decided, d.anchor.actors)
+	}
+}
+
+// TestApprovals: staff see what waits for officers, with the bytes to read, and hand approvals in, which nobody believes here.
+func TestApprovals(t *testing.T) {
+	d := open(t, schematest.New(t, schema.Gateway))
+	c, url := d.staff(t), d.url["staff"]+"/v1/approvals"
+	if got := ask(t, c, "GET", url+"?state=all", "", ""); got.status != 200 || strings.Count(got.body, `"ref":"issue/1/1"`) != 2 || !strings.Contains(got.body, `"body":"AQI="`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := ask(t, c, "GET", url+"/1", "", ""); got.status != 200 || !strings.Contains(got.body, `"reason":"expired"`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	const good = `{"officer":"carol","nonce":"00112233445566778899aabbccddeeff","expires":"2026-01-01T00:00:00Z","signature":"AAAA"}`
+	for name, tt := range map[string]struct {
+		path, body string
+		status     int
+	}{
+		"an approval": {"/1/consents", good, 202}, "unknown member": {"/1/consents", strings.Replace(good, "{", `{"more":1,`, 1), 400},
+		"officer twice": {"/1/consents", strings.Replace(good, "{", `{"officer":"dan",`, 1), 400}, "declined": {"/1/decline", `{"note":"no"}`, 200},
+		"declined without a reason": {"/1/decline", `{"note":" "}`, 400},
+	} {
+		if got := ask(t, c, "POST", url+tt.path, "application/json", tt.body); got.status != tt.status {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+	if got := ask(t, c, "GET", url+"?state=closed", "", ""); got.status != 400 {
+		t.Errorf("%d %s", got.status, got.body)
 	}
 }

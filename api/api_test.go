@@ -150,7 +150,7 @@ func open(t *testing.T, dbURL string) *doors {
 		parts = append(parts, staff.Part{Name: name, Check: d.parts.check(name)})
 	}
 	s, err := staff.New(staff.Config{Names: map[string]string{"alice.staff.test": "alice"}, Parts: parts, LogKey: "log+abc+key", Gatherer: reg, DB: db,
-		Anchor: d.anchor, Desk: d.anchor, Stuck: d.anchor, Exports: d.exports, Now: time.Now})
+		Anchor: d.anchor, Desk: d.anchor, Stuck: d.anchor, People: d.anchor, Exports: d.exports, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,6 +78,7 @@ const (
 	CannotPay Event = "cannot-pay"
 	Denied    Event = "denied"    // the signer will not sign it
 	GiveBack  Event = "give-back" // a person wants credit to go back to its sender
+	Wanted    Event = "wanted"    // the signer wants people to approve it, who need more time than it has
 	Conflict  Event = "conflict"  // the signer knows another transaction by this one's name
 	Reissue   Event = "reissue"   // a person wants destroyed or redeemed credit to be issued again
 	Unpaid    Event = "unpaid"    // the bank says that it has not paid and will not
@@ -164,6 +165,8 @@ var table = map[arrow]target{
 	{LedgerTx, Built, Timeout}: {Dead, []Effect{Rebuild}},
 	// The signer refused. Somebody else may get a signature of it all the same, but nobody submits what is not Signed here.
 	{LedgerTx, Built, Denied}: {Failed, nil},
+	// Nor is one that people must approve and that lives too short for that: another takes its place and its number.
+	{LedgerTx, Built, Wanted}: {Failed, []Effect{Rebuild}},
 	// The signer has signed something else by this name: this database has lost rows, and a person must look.
 	{LedgerTx, Built, Conflict}: {Blocked, nil},
 

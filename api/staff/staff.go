@@ -44,13 +44,14 @@ type Config struct {
 	Anchor   Anchor
 	Desk     Desk
 	Stuck    Stuck
+	People   Approvals
 	Exports  Exporter
 	Now      func() time.Time
 }
 
 // Validate says what is missing.
 func (c Config) Validate() error {
-	if len(c.Names) == 0 || len(c.Parts) == 0 || c.LogKey == "" || c.Gatherer == nil || c.DB == nil || c.Anchor == nil || c.Desk == nil || c.Stuck == nil || c.Exports == nil || c.Now == nil {
+	if len(c.Names) == 0 || len(c.Parts) == 0 || c.LogKey == "" || c.Gatherer == nil || c.DB == nil || c.Anchor == nil || c.Desk == nil || c.Stuck == nil || c.People == nil || c.Exports == nil || c.Now == nil {
 		return errors.New("staff: names, parts, the log's key, metrics, a database, an anchor, a desk, exports and a clock are needed")
 	}
 	return nil
@@ -92,6 +93,10 @@ func (s *Server) Mount(site *web.Site, mux chi.Router) {
 		post("/v1/deposits/{id}/give-up", s.giveUp),
 		post("/v1/customers/{account}/status", s.setStatus),
 		get("/v1/jobs", s.jobs),
+		get("/v1/approvals", s.approvals),
+		get("/v1/approvals/{id}", s.approval),
+		post("/v1/approvals/{id}/consents", s.approve),
+		post("/v1/approvals/{id}/decline", s.decline),
 		get("/v1/quarantine", s.quarantine),
 		post("/v1/quarantine/{id}/dismiss", s.dismiss),
 		get("/v1/log/key", s.logKey),

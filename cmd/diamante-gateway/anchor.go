@@ -21,7 +21,8 @@ func (g *gateway) makeAnchor(context.Context) error {
 	}
 	f := g.cfg.Funding
 	cfg := anchor.Config{Passphrase: g.cfg.Network, HomeDomain: g.cfg.HomeDomain, FeePerOp: g.cfg.Transactions.FeePerOp, TxLife: time.Duration(g.cfg.Transactions.Life),
-		Funding: anchor.Funding{RootKey: f.RootKey, Root: f.Root, AnchorBalance: f.AnchorBalance, CustomerBalance: f.CustomerBalance}}
+		PeopleLife: time.Duration(g.cfg.Transactions.PeopleLife),
+		Funding:    anchor.Funding{RootKey: f.RootKey, Root: f.Root, AnchorBalance: f.AnchorBalance, CustomerBalance: f.CustomerBalance}}
 	for _, a := range g.cfg.Asset {
 		iban, err := rails.ParseIBAN(a.BankIBAN)
 		if err != nil {

@@ -139,7 +139,7 @@ func (g *gateway) handlers() ([]http.Handler, error) {
 		return nil, err
 	}
 	officers, err := staff.New(staff.Config{Names: g.cfg.Staff.Names, Parts: g.parts(), LogKey: g.logKey.String(), Gatherer: g.registry,
-		DB: g.db, Anchor: staffAnchor{g.anchor, g}, Desk: g.anchor, Stuck: g.anchor, Exports: exporter{g}, Now: time.Now})
+		DB: g.db, Anchor: staffAnchor{g.anchor, g}, Desk: g.anchor, Stuck: g.anchor, People: g.anchor, Exports: exporter{g}, Now: time.Now})
 	if err != nil {
 		return nil, err
 	}

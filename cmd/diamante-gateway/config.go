@@ -106,6 +106,8 @@ type Funding struct {
 type Transactions struct {
 	FeePerOp int64    `toml:"fee_per_op"` // stroops bid for each operation
 	Life     Duration `toml:"life"`       // from building to the end of the time bounds; at most what the signer's policy allows
+	// PeopleLife is the same of a transaction that people must approve: the policy's max_seconds must allow it. Optional: Life.
+	PeopleLife Duration `toml:"people_life,omitempty"`
 }
 
 // Duration is a time.Duration in a configuration, written as "5s".
@@ -130,6 +132,11 @@ func (c *Config) Validate() error {
 		}
 		if (name == "public") != (len(l.Names) == 0) {
 			errs = append(errs, fmt.Errorf("%s: names are for partner and staff, where they are required", name))
+		}
+	}
+	for _, who := range slices.Concat(slices.Collect(maps.Values(c.Partner.Names)), slices.Collect(maps.Values(c.Staff.Names))) {
+		if (keymgmt.Request{Initiator: who}).ValidPeople() != nil { // then the signer could not be told on whose word it is asked
+			errs = append(errs, fmt.Errorf("the name %.80q of a partner or of staff has other characters than letters, digits, points and dashes", who))
 		}
 	}
 	for _, a := range c.Asset {
