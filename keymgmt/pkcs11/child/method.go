@@ -28,6 +28,12 @@ type (
 	textResult struct {
 		Text []byte `json:"text"`
 	}
+	markCall struct {
+		Mark keymgmt.Mark `json:"mark,omitzero"`
+	}
+	markResult struct {
+		Mark keymgmt.Mark `json:"mark"`
+	}
 	listResult struct {
 		Keys []listed `json:"keys"`
 	}
@@ -69,6 +75,14 @@ var methods = map[method]func(ctx context.Context, ring *pkcs11.Keyring, body []
 	methodOpen: handler(func(ctx context.Context, ring *pkcs11.Keyring, c textCall) (any, error) {
 		text, err := ring.Open(ctx, c.Key, c.Text, c.AAD)
 		return textResult{text}, err
+	}),
+	methodMark: handler(func(ctx context.Context, ring *pkcs11.Keyring, _ noCall) (any, error) {
+		mark, err := ring.Mark(ctx)
+		return markResult{mark}, err
+	}),
+	methodRaiseMark: handler(func(ctx context.Context, ring *pkcs11.Keyring, c markCall) (any, error) {
+		mark, err := ring.RaiseMark(ctx, c.Mark)
+		return markResult{mark}, err
 	}),
 	methodStats: handler(func(_ context.Context, ring *pkcs11.Keyring, _ noCall) (any, error) { return ring.Stats(), nil }),
 }

@@ -15,7 +15,7 @@ import (
 var identities = []error{
 	keymgmt.ErrUnavailable, keymgmt.ErrUnknownKey, keymgmt.ErrMalformed,
 	pkcs11.ErrPIN, pkcs11.ErrToken, pkcs11.ErrKeyRefused, pkcs11.ErrExists, pkcs11.ErrCannotWrap, pkcs11.ErrNotSealed,
-	context.Canceled, context.DeadlineExceeded,
+	context.Canceled, context.DeadlineExceeded, keymgmt.ErrNoMark, pkcs11.ErrMark,
 }
 
 // remoteError is an error of the child: its text, and what errors.Is knows of it.

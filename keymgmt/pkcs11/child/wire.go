@@ -48,6 +48,8 @@ const (
 	methodSeal
 	methodOpen
 	methodStats
+	methodMark
+	methodRaiseMark
 )
 
 // frame is one message of the protocol: four bytes of length, one of kind, eight of id, and the body.
