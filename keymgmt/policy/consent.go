@@ -151,6 +151,30 @@ func (p *Policy) approvers(r keymgmt.Request, m payload.Meaning, now func(keymgm
 	return given, nil
 }
 
+// Enough reports whether given are all whom the rules of key ask before m, whatever else they ask. The error is a *Denial.
+func (p *Policy) Enough(key keymgmt.KeyID, m payload.Meaning, given []Officer) error {
+	rule, t := p.keys[key], Transaction(m)
+	if t == nil {
+		return nil
+	}
+	if rule == nil || rule.Transaction == nil {
+		return deny("kind", "key %s may not sign a transaction", key)
+	}
+	out, err := outflows(t)
+	if err != nil {
+		return err
+	}
+	return rule.Transaction.enough(t, out, given)
+}
+
+// enough checks the approvals against all rules that apply to a transaction.
+func (r *TransactionRule) enough(t *payload.Transaction, out map[protocol.Asset]*big.Int, given []Officer) error {
+	if err := r.approved(out, given); err != nil {
+		return err
+	}
+	return r.SetOptions.approved(t, given)
+}
+
 // approved checks the approvals against the rules that apply to a transaction.
 func (r *TransactionRule) approved(out map[protocol.Asset]*big.Int, given []Officer) error {
 	for _, rule := range r.Approvals {

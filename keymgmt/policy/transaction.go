@@ -126,10 +126,7 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, fa
 	if err := p.gates(k, t, facts); err != nil {
 		return nil, err
 	}
-	if err := k.Transaction.approved(out, given); err != nil { // last: people are asked only for what the rules allow
-		return reserve, err
-	}
-	return reserve, k.Transaction.SetOptions.approved(t, given)
+	return reserve, k.Transaction.enough(t, out, given) // last: people are asked only for what the rules allow
 }
 
 // effects judges t by the rules of its source's key, and returns the most of each asset that leaves.
@@ -150,7 +147,6 @@ func (p *Policy) effects(k *Key, t *payload.Transaction, now time.Time) (map[pro
 	if err := rule.conditions(t.Conditions); err != nil {
 		return nil, err
 	}
-	out := map[protocol.Asset]*big.Int{}
 	for i, op := range t.Operations {
 		if op.Origin() != k.account() {
 			return nil, deny("transaction.source", "source %s of operation %d is not the key's account", op.Origin(), i)
@@ -158,6 +154,18 @@ func (p *Policy) effects(k *Key, t *payload.Transaction, now time.Time) (map[pro
 		if err := p.operation(k, op); err != nil {
 			return nil, err
 		}
+	}
+	out, err := outflows(t)
+	if err != nil {
+		return nil, err
+	}
+	return out, rule.perTransaction(out)
+}
+
+// outflows returns the most of each asset that leaves.
+func outflows(t *payload.Transaction) (map[protocol.Asset]*big.Int, error) {
+	out := map[protocol.Asset]*big.Int{}
+	for i, op := range t.Operations {
 		for _, o := range op.Outflows() {
 			if o.Asset.IsZero() || o.Amount == nil {
 				return nil, deny("transaction.limit", "what operation %d lets leave can't be counted", i)
@@ -168,7 +176,7 @@ func (p *Policy) effects(k *Key, t *payload.Transaction, now time.Time) (map[pro
 			out[o.Asset].Add(out[o.Asset], o.Amount)
 		}
 	}
-	return out, rule.perTransaction(out)
+	return out, nil
 }
 
 // perTransaction checks the sums against the limits for one transaction.

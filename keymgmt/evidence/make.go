@@ -1,0 +1,216 @@
+package evidence
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/diamante/gateway/compliance/audit"
+	"github.com/diamante/gateway/keymgmt"
+)
+
+// Of says what evidence is asked for: a request by its Key and Ref, an order by its nonce, or a policy by its version.
+type Of struct {
+	Key    keymgmt.KeyID
+	Ref    string
+	Order  string
+	Policy uint64
+}
+
+func (of Of) validate() error {
+	asked := 0
+	for _, named := range []bool{!of.Key.IsZero() || of.Ref != "", of.Order != "", of.Policy != 0} {
+		if named {
+			asked++
+		}
+	}
+	if asked != 1 || of.Key.IsZero() != (of.Ref == "") {
+		return errors.New("evidence: name a key and a ref, or an order, or a policy")
+	}
+	return nil
+}
+
+// Make reads the evidence from the signer's database, verifies it with the log's key and returns the file. WithoutPolicy
+// leaves the policy out: for an auditor who may not know the limits, and who then cannot check who approved.
+//
+// Errors: ErrNothing, ErrNotSigned, audit.ErrUnavailable; ErrInvalid when what is stored contradicts itself.
+func Make(ctx context.Context, r audit.Reader, key audit.LogKey, of Of, withoutPolicy bool) ([]byte, error) {
+	if err := of.validate(); err != nil {
+		return nil, err
+	}
+	c := &collector{reader: r}
+	if err := c.collect(ctx, of); err != nil {
+		if audit.Unavailable(err) {
+			err = fmt.Errorf("%w: %w", audit.ErrUnavailable, err)
+		}
+		return nil, err
+	}
+	if withoutPolicy {
+		c.bundle.Policy = nil
+	}
+	if err := c.prove(ctx, key); err != nil {
+		return nil, err
+	}
+	file, err := c.bundle.Encode()
+	if err != nil {
+		return nil, err
+	}
+	_, err = Verify(file, key)
+	return file, err
+}
+
+// collector is a bundle while it is being made.
+type collector struct {
+	reader audit.Reader
+	bundle Bundle
+	found  []stored
+}
+
+// stored is a record as the database has it.
+type stored struct {
+	id    string
+	text  []byte
+	index *int64 // nil while it has none
+}
+
+// collect reads what there is. Everything only grows, so several queries see nothing that contradicts itself.
+func (c *collector) collect(ctx context.Context, of Of) error {
+	if err := c.readSubject(ctx, of); err != nil {
+		return err
+	}
+	if len(c.found) == 0 {
+		return ErrNothing
+	}
+	if err := c.sort(); err != nil {
+		return err
+	}
+	v := &verifier{adopted: map[uint64]*adopted{}}
+	for _, s := range c.found {
+		body, err := audit.ReadBody(s.text)
+		if err == nil {
+			err = v.readRecord(body)
+		}
+		if err != nil {
+			return fmt.Errorf("evidence: record %s: %w", s.id, err)
+		}
+	}
+	version, named := v.inForce()
+	if of.Policy == 0 {
+		for n := range named {
+			if err := c.readAdoption(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(c.sort(), c.readPolicy(ctx, version))
+}
+
+// sort brings the records into the order of the log. One that has no place there yet is ErrNotSigned.
+func (c *collector) sort() error {
+	for _, s := range c.found {
+		if s.index == nil {
+			return ErrNotSigned
+		}
+	}
+	slices.SortFunc(c.found, func(a, b stored) int { return cmp.Compare(*a.index, *b.index) })
+	return nil
+}
+
+// readSubject reads the records that are about the subject, and of a request also its body and signature.
+func (c *collector) readSubject(ctx context.Context, of Of) error {
+	switch {
+	case of.Order != "":
+		const transactions = `SELECT xid FROM signer.orders WHERE nonce = $1`
+		return c.readRecords(ctx, func(b audit.Body) bool {
+			var o ordered
+			return data(b.Data, &o) == nil && o.Order.Nonce == of.Order
+		}, transactions, of.Order)
+	case of.Policy != 0:
+		return c.readAdoption(ctx, of.Policy)
+	}
+	const request = `SELECT r.body, s.signature FROM signer.request r LEFT JOIN signer.signature s USING (key, ref) WHERE r.key = $1 AND r.ref = $2`
+	err := c.reader.QueryRow(ctx, request, of.Key.String(), of.Ref).Scan(&c.bundle.Body, &c.bundle.Signature)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("evidence: request: %w", err)
+	}
+	const transactions = `SELECT xid FROM signer.request WHERE key = $1 AND ref = $2 UNION SELECT xid FROM signer.signature WHERE key = $1 AND ref = $2
+		UNION SELECT xid FROM signer.consent WHERE key = $1 AND ref = $2
+		UNION (SELECT xid FROM signer.refusal WHERE key = $1 AND ref = $2 ORDER BY n DESC LIMIT $3)`
+	return c.readRecords(ctx, func(b audit.Body) bool {
+		var about struct {
+			Ref string `json:"ref"`
+		}
+		return b.Subject == of.Key.String() && data(b.Data, &about) == nil && about.Ref == of.Ref
+	}, transactions, of.Key.String(), of.Ref, maxRefusals)
+}
+
+func (c *collector) readAdoption(ctx context.Context, version uint64) error {
+	return c.readRecords(ctx, func(b audit.Body) bool {
+		return b.Action == actionAdopted && b.Subject == strconv.FormatUint(version, 10)
+	}, `SELECT xid FROM signer.policy WHERE version = $1`, int64(version))
+}
+
+// readRecords adds those records of some transactions that are meant: a transaction of the journal serves many requests.
+func (c *collector) readRecords(ctx context.Context, meant func(audit.Body) bool, transactions string, args ...any) error {
+	query := `SELECT r.id, r.body, l.idx FROM audit.record r LEFT JOIN audit.leaf l ON l.record = r.id WHERE r.xid IN (` + transactions + `)`
+	rows, err := c.reader.Query(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("evidence: records: %w", err)
+	}
+	var s stored
+	_, err = pgx.ForEachRow(rows, []any{&s.id, &s.text, &s.index}, func() error {
+		if body, err := audit.ReadBody(s.text); err == nil && meant(body) {
+			c.found = append(c.found, s)
+		}
+		s = stored{}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("evidence: records: %w", err)
+	}
+	return nil
+}
+
+func (c *collector) readPolicy(ctx context.Context, version uint64) error {
+	var file, signatures []byte
+	err := c.reader.QueryRow(ctx, `SELECT file, signatures FROM signer.policy WHERE version = $1`, int64(version)).Scan(&file, &signatures)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("evidence: policy: %w", err)
+	}
+	if file != nil {
+		c.bundle.Policy = &Policy{File: string(file), Signatures: string(signatures)}
+	}
+	return nil
+}
+
+// prove adds the newest checkpoint, and to each record the proof that it is in there.
+func (c *collector) prove(ctx context.Context, key audit.LogKey) error {
+	last, err := audit.LatestCheckpoint(ctx, c.reader)
+	if errors.Is(err, audit.ErrNoCheckpoint) {
+		return ErrNotSigned
+	}
+	if err == nil {
+		last, err = key.OpenStored(last)
+	}
+	if err != nil {
+		return fmt.Errorf("evidence: %w", err)
+	}
+	c.bundle.Format, c.bundle.Checkpoint = Format, last.Note
+	for _, s := range c.found {
+		if *s.index >= last.Size {
+			return ErrNotSigned
+		}
+		proof, err := audit.Inclusion(ctx, c.reader, *s.index, last.Size)
+		if err != nil {
+			return fmt.Errorf("evidence: %w", err)
+		}
+		c.bundle.Records = append(c.bundle.Records, Record{Index: *s.index, Proof: append([]tlog.Hash{}, proof...), Record: s.text})
+	}
+	return nil
+}
