@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/deploy/schema"
@@ -299,6 +300,22 @@ func TestRecordShape(t *testing.T) {
 		if err := conn.Close(ctx); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestLeafNamesARecord: not even the owner gives an index to a record that is not there.
+func TestLeafNamesARecord(t *testing.T) {
+	_, owner := schematest.NewWithOwner(t, schema.Signer)
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var pg *pgconn.PgError
+	_, err = conn.Exec(ctx, `INSERT INTO audit.leaf (idx, record, xid, n) VALUES (0, repeat('a', 32), '1', 1)`)
+	if !errors.As(err, &pg) || pg.Code != "23503" {
+		t.Error(err)
 	}
 }
 
