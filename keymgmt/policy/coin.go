@@ -12,7 +12,7 @@ import (
 	"github.com/diamante/gateway/keymgmt/payload/ethereum"
 )
 
-// anyAddress in a list of destinations allows every address.
+// anyAddress in a list of destinations allows every address; "list:NAME" those on a list.
 const anyAddress = "any"
 
 const (
@@ -33,7 +33,7 @@ type BitcoinRule struct {
 	FeeWindows     []Window `toml:"fee_window"`
 	PerTransaction Quantity `toml:"per_transaction"` // coins
 	Windows        []Window `toml:"window"`
-	Destinations   []string `toml:"destinations"` // addresses, or "any" alone
+	Destinations   []string `toml:"destinations"` // addresses, lists, or "any" alone
 }
 
 // EthereumRule says which transactions a secp256k1 key may sign on one chain: transfers of ether and of the tokens that
@@ -50,7 +50,7 @@ type EthereumRule struct {
 type CoinLimit struct {
 	PerTransaction Quantity `toml:"per_transaction"`
 	Windows        []Window `toml:"window"`
-	Destinations   []string `toml:"destinations"` // addresses, or "any" alone
+	Destinations   []string `toml:"destinations"` // addresses, lists, or "any" alone
 }
 
 // TokenLimit bounds transfers of an ERC-20 token.
@@ -62,8 +62,12 @@ type TokenLimit struct {
 	Destinations   []string         `toml:"destinations"`
 }
 
-func destinationAllowed(rule string, allowed []string, to string) error {
-	if to == "" || !slices.Contains(allowed, to) && !(len(allowed) == 1 && allowed[0] == anyAddress) {
+func (p *Policy) address(rule string, allowed []string, to string) error {
+	ok := to != "" && slices.ContainsFunc(allowed, func(a string) bool {
+		name, list := strings.CutPrefix(a, listReference)
+		return a == to || a == anyAddress && len(allowed) == 1 || list && p.lists[name].has(to)
+	})
+	if !ok {
 		return deny(rule, "destination %q is not allowed", to)
 	}
 	return nil
@@ -95,7 +99,7 @@ func (p *Policy) bitcoin(r *BitcoinRule, t *bitcoin.Transaction, facts Facts) ([
 		if o.Amount == 0 && o.Kind == bitcoin.OpReturn {
 			continue // data, and no money
 		}
-		if err := destinationAllowed("bitcoin.destinations", r.Destinations, o.Address); err != nil {
+		if err := p.address("bitcoin.destinations", r.Destinations, o.Address); err != nil {
 			return nil, err
 		}
 		out.Add(out, big.NewInt(o.Amount))
@@ -121,7 +125,7 @@ func (p *Policy) coinKey(r *BitcoinRule, public []byte) bool {
 	return false
 }
 
-func (r *EthereumRule) decide(t *ethereum.Transaction, facts Facts) ([]Reservation, error) {
+func (r *EthereumRule) decide(p *Policy, t *ethereum.Transaction, facts Facts) ([]Reservation, error) {
 	fee := t.MaxFeeCost()
 	switch {
 	case facts.Spent == nil:
@@ -135,7 +139,7 @@ func (r *EthereumRule) decide(t *ethereum.Transaction, facts Facts) ([]Reservati
 	if err != nil {
 		return nil, err
 	}
-	more, err := r.moves(t, facts)
+	more, err := r.moves(p, t, facts)
 	if err != nil {
 		return nil, err
 	}
@@ -143,14 +147,14 @@ func (r *EthereumRule) decide(t *ethereum.Transaction, facts Facts) ([]Reservati
 }
 
 // moves judges what a transaction moves.
-func (r *EthereumRule) moves(t *ethereum.Transaction, facts Facts) ([]Reservation, error) {
+func (r *EthereumRule) moves(p *Policy, t *ethereum.Transaction, facts Facts) ([]Reservation, error) {
 	switch t.Call.Kind {
 	case ethereum.Transfer:
 		l := r.Transfer
 		if l == nil {
 			return nil, deny("ethereum.transfer", "transfers of ether are not allowed")
 		}
-		if err := destinationAllowed("ethereum.transfer.destinations", l.Destinations, t.To.String()); err != nil {
+		if err := p.address("ethereum.transfer.destinations", l.Destinations, t.To.String()); err != nil {
 			return nil, err
 		}
 		if l.PerTransaction.over(t.Value, etherDecimals) {
@@ -163,7 +167,7 @@ func (r *EthereumRule) moves(t *ethereum.Transaction, facts Facts) ([]Reservatio
 			return nil, deny("ethereum.token", "token %s is not allowed", t.Call.Token)
 		}
 		l := r.Tokens[i]
-		if err := destinationAllowed("ethereum.token.destinations", l.Destinations, t.Call.To.String()); err != nil {
+		if err := p.address("ethereum.token.destinations", l.Destinations, t.Call.To.String()); err != nil {
 			return nil, err
 		}
 		if l.PerTransaction.over(t.Call.Amount, l.Decimals) {
@@ -231,7 +235,7 @@ func validAddresses(name string, list []string) error {
 // validEthereum wants addresses in the one spelling with a checksum: what is compared is text.
 func validEthereum(name string, list []string) error {
 	for _, text := range list {
-		if a, err := ethereum.ParseAddress(text); text != anyAddress && (err != nil || a.String() != text) {
+		if a, err := ethereum.ParseAddress(text); text != anyAddress && !strings.HasPrefix(text, listReference) && (err != nil || a.String() != text) {
 			return fmt.Errorf("%s.destinations: %.80q is not an address with its checksum", name, text)
 		}
 	}

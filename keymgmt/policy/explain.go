@@ -16,6 +16,12 @@ func (f *File) Explain() []string {
 	for _, id := range f.DenyDestinations {
 		lines = append(lines, fmt.Sprintf("nothing goes to %s", id))
 	}
+	for _, l := range f.Lists {
+		lines = append(lines, l.explain())
+	}
+	if f.Roster != "" {
+		lines = append(lines, fmt.Sprintf("the officers who approve are on list %s", f.Roster))
+	}
 	for _, o := range f.Officers {
 		lines = append(lines, fmt.Sprintf("officer %s with key %s approves for %s", o.Name, o.Public.account(), strings.Join(o.Groups, ", ")))
 	}
@@ -37,6 +43,10 @@ func (k *Key) explain() []string {
 	say := func(format string, args ...any) { lines = append(lines, "  "+fmt.Sprintf(format, args...)) }
 	if k.Account != nil {
 		say("signs for account %s", *k.Account)
+	}
+	say("has its home in %s", k.home())
+	if m := k.MovedFrom; m != nil {
+		say("HAS MOVED: it was %s in %s", m.Public.PublicKey, m.Home)
 	}
 	k.explainTimes(say)
 	if k.Frozen {
@@ -115,6 +125,10 @@ func parties(list []Party) string {
 	for _, p := range list {
 		if p.any {
 			return "anyone"
+		}
+		if p.list != "" {
+			names = append(names, "those on list "+p.list)
+			continue
 		}
 		names = append(names, p.id.String())
 	}

@@ -33,7 +33,7 @@ func (p *Policy) feeBump(k *Key, f *payload.FeeBump, facts Facts) ([]Reservation
 		return nil, deny("network", "the transaction is for network %s", f.Network)
 	case f.Source != k.account():
 		return nil, deny("fee_bump.source", "source %s is not the key's account", f.Source)
-	case !allows(rule.Sources, f.Inner.Source):
+	case !p.allows(rule.Sources, f.Inner.Source):
 		return nil, deny("fee_bump.sources", "the inner transaction is of %s", f.Inner.Source)
 	case rule.MaxFee.over(f.Fee, protocol.Decimals):
 		return nil, deny("fee_bump.max_fee", "fee %s is over %s", payload.Decimal(f.Fee), rule.MaxFee)

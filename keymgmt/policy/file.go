@@ -2,13 +2,9 @@ package policy
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -23,9 +19,6 @@ const Format = "diamante-policy/3"
 
 // MaxFile bounds a policy file, in bytes.
 const MaxFile = 1 << 20
-
-// signaturePrefix separates the officer's signatures on policies from anything else that his key may sign.
-const signaturePrefix = "diamante signer policy\n"
 
 // The errors of Load.
 var (
@@ -44,8 +37,12 @@ type File struct {
 	// DenyDestinations never get anything from any key, whatever else is allowed. Optional.
 	DenyDestinations []protocol.AccountID `toml:"deny_destinations"`
 	Officers         []Officer            `toml:"officer,omitempty"` // who may approve. Optional
-	Thaw             []Need               `toml:"thaw,omitempty"`    // who lets a frozen key sign again. Optional: nobody
-	Keys             []Key                `toml:"key"`
+	// Roster names the list that has the officers, in place of those here. Optional.
+	Roster string `toml:"roster,omitempty"`
+	// Lists are files of their own that the rules refer to as "list:NAME". Optional.
+	Lists []ListRule `toml:"list,omitempty"`
+	Thaw  []Need     `toml:"thaw,omitempty"` // who lets a frozen key sign again. Optional: nobody
+	Keys  []Key      `toml:"key"`
 }
 
 // Key holds the rules of one key. Exactly one of the sections is there: a key has one purpose, so that no message
@@ -56,8 +53,12 @@ type Key struct {
 	// Account is the ledger's account that the key signs for, when that is another than its own: it is a signer of it. Only
 	// one key is for an account, or it would have two sets of limits. Optional.
 	Account *protocol.AccountID `toml:"account,omitempty"`
-	Callers []string            `toml:"callers"` // the first DNS name in the certificate of each client that may ask
-	Frozen  bool                `toml:"frozen"`  // true stops the key. Optional
+	// Home is where the private key is: hardware, vault or software-sealed. Optional: hardware.
+	Home keymgmt.Home `toml:"home,omitempty"`
+	// MovedFrom is what the id stood for before, when that was another key or home. Optional.
+	MovedFrom *Move    `toml:"moved_from,omitempty"`
+	Callers   []string `toml:"callers"` // the first DNS name in the certificate of each client that may ask
+	Frozen    bool     `toml:"frozen"`  // true stops the key. Optional
 	// Hours are when it signs; without them, always. Optional.
 	Hours []Hours `toml:"hours,omitempty"`
 	// Delays say what has to lie before it is signed. Optional.
@@ -85,126 +86,67 @@ func Marshal(f File) ([]byte, error) {
 	return b, nil
 }
 
-// Board says who decides what the policy is: how many of which officers must sign a file. It is part of the signer's own
-// configuration, so that no policy can change who makes policies.
-type Board struct {
-	Officers []ed25519.PublicKey
-	Quorum   int
-}
-
-// Alone is a board of one.
-func Alone(officer ed25519.PublicKey) Board { return Board{[]ed25519.PublicKey{officer}, 1} }
-
-// MaxBoard bounds the officers of a board.
-const MaxBoard = 20
-
-// Validate checks that there are at least as many officers as must sign, and each once.
-func (b Board) Validate() error {
-	seen := map[string]bool{}
-	for _, o := range b.Officers {
-		if len(o) != ed25519.PublicKeySize || seen[string(o)] {
-			return fmt.Errorf("%w: an officer of the board has no key, or is there twice", ErrInvalid)
-		}
-		seen[string(o)] = true
-	}
-	if b.Quorum < 1 || b.Quorum > len(b.Officers) || len(b.Officers) > MaxBoard {
-		return fmt.Errorf("%w: a board of %d of whom %d must sign", ErrInvalid, len(b.Officers), b.Quorum)
-	}
-	return nil
-}
-
-// verify checks a signature file: one line for each officer who signed. Lines of nobody's are refused, since whoever put
-// them there expected them to count.
-func (b Board) verify(file, sigs []byte) error {
-	if b.Validate() != nil {
-		return ErrSignature
-	}
-	text, ended := strings.CutSuffix(string(sigs), "\n")
-	lines := strings.Split(text, "\n")
-	if !ended || len(lines) > len(b.Officers) {
-		return ErrSignature
-	}
-	signed := make([]bool, len(b.Officers))
-	message, count := append([]byte(signaturePrefix), file...), 0
-	for _, line := range lines {
-		raw, err := base64.StdEncoding.Strict().DecodeString(line)
-		if err != nil {
-			return ErrSignature
-		}
-		who := slices.IndexFunc(b.Officers, func(o ed25519.PublicKey) bool { return ed25519.Verify(o, message, raw) })
-		if who < 0 || signed[who] {
-			return ErrSignature
-		}
-		signed[who] = true
-		count++
-	}
-	if count < b.Quorum {
-		return fmt.Errorf("%w: %d of %d officers have signed", ErrSignature, count, b.Quorum)
-	}
-	return nil
-}
-
-// Sign returns one officer's line of the detached signature file for a policy file, in base64. The file holds the lines of
-// all who signed. The officer's key need not be in this process; any crypto.Signer with an Ed25519 key will do.
-func Sign(file []byte, officer crypto.Signer) ([]byte, error) {
-	if _, ok := officer.Public().(ed25519.PublicKey); !ok {
-		return nil, errors.New("policy: the officer's key is not an Ed25519 key")
-	}
-	sig, err := officer.Sign(nil, append([]byte(signaturePrefix), file...), crypto.Hash(0))
-	if err != nil {
-		return nil, fmt.Errorf("policy: sign: %w", err)
-	}
-	return []byte(base64.StdEncoding.EncodeToString(sig) + "\n"), nil
-}
-
-// Load verifies file against its detached signatures and the board, and then reads it.
-func Load(file, sigs []byte, board Board) (*Policy, error) {
+// Load verifies file against its detached signatures and the board, and reads it; then the lists that it names, each against
+// those who sign that list. All of them must be there, and no others.
+func Load(file, sigs []byte, board Board, lists ...Signed) (*Policy, error) {
 	if len(file) > MaxFile {
 		return nil, fmt.Errorf("%w: over %d bytes", ErrInvalid, MaxFile)
 	}
-	if err := board.verify(file, sigs); err != nil {
+	if err := board.verify(policyPrefix, file, sigs); err != nil {
 		return nil, err
 	}
-	f, err := parse(file)
+	f, err := Check(file)
 	if err != nil {
 		return nil, err
 	}
-	p := &Policy{file: f, hash: sha256.Sum256(file), source: Source{bytes.Clone(file), bytes.Clone(sigs), board},
-		network: f.Network.NetworkID(), keys: map[keymgmt.KeyID]*Key{}, callers: map[string]bool{}}
+	bound, err := f.bind(lists)
+	if err != nil {
+		return nil, err
+	}
+	source := Source{bytes.Clone(file), bytes.Clone(sigs), board}
+	return compile(f, bound, source), nil
+}
+
+// compile makes a policy of a file that is valid, with its lists.
+func compile(f File, lists map[string]*loaded, source Source) *Policy {
+	p := &Policy{file: f, lists: lists, hash: sha256.Sum256(source.File), source: source, network: f.Network.NetworkID(),
+		keys: map[keymgmt.KeyID]*Key{}, callers: map[string]bool{}}
 	for i := range f.Keys {
-		p.keys[f.Keys[i].ID] = &f.Keys[i]
+		p.keys[f.Keys[i].ID] = &p.file.Keys[i]
 		for _, c := range f.Keys[i].Callers {
 			p.callers[c] = true
 		}
 	}
-	return p, nil
+	return p
 }
 
 // Check reads a policy file that nobody has signed yet and says what is wrong with it.
-func Check(file []byte) (File, error) { return parse(file) }
-
-func parse(file []byte) (f File, err error) {
-	// The decoder indexes an empty list, and panics, on a table such as [[key.0]] (go-toml v2.2.4).
-	defer func() {
-		if r := recover(); r != nil {
-			f, err = File{}, fmt.Errorf("%w: the TOML decoder gave up: %v", ErrInvalid, r)
-		}
-	}()
-	dec := toml.NewDecoder(bytes.NewReader(file)).DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
-		var strict *toml.StrictMissingError
-		if errors.As(err, &strict) {
-			return File{}, fmt.Errorf("%w: unknown field: %s", ErrInvalid, strict.String())
-		}
-		return File{}, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	if err := exactNames(file); err != nil {
+func Check(file []byte) (f File, err error) {
+	if err := decode(file, &f); err != nil {
 		return File{}, err
 	}
 	if err := f.validate(); err != nil {
 		return File{}, err
 	}
 	return f, nil
+}
+
+// decode reads TOML without anything that is not known.
+func decode(file []byte, into any) (err error) {
+	// The decoder indexes an empty list, and panics, on a table such as [[key.0]] (go-toml v2.2.4).
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: the TOML decoder gave up: %v", ErrInvalid, r)
+		}
+	}()
+	if err := toml.NewDecoder(bytes.NewReader(file)).DisallowUnknownFields().Decode(into); err != nil {
+		var strict *toml.StrictMissingError
+		if errors.As(err, &strict) {
+			return fmt.Errorf("%w: unknown field: %s", ErrInvalid, strict.String())
+		}
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return exactNames(file)
 }
 
 // exactNames refuses names that the decoder would match although they are spelt otherwise: "Frozen" next to "frozen"
@@ -280,7 +222,7 @@ func (f *File) validate() error {
 			return bad("key %s: %v", k.ID, err)
 		}
 	}
-	if err := errors.Join(f.validateOfficers(), f.validateSignatories()); err != nil {
+	if err := errors.Join(f.validateLists(), f.validateOfficers(), f.validateSignatories()); err != nil {
 		return bad("%v", err)
 	}
 	return nil
@@ -334,5 +276,5 @@ func (k *Key) validate() error {
 	if len(sections) != 1 {
 		return fmt.Errorf("%d kinds of thing to sign, need exactly one", len(sections))
 	}
-	return errors.Join(sections[0], k.validateTimes())
+	return errors.Join(sections[0], k.validateTimes(), k.validateHome())
 }

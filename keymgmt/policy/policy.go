@@ -30,6 +30,7 @@ type Policy struct {
 	file    File
 	hash    [sha256.Size]byte
 	source  Source
+	lists   map[string]*loaded
 	network protocol.Hash
 	keys    map[keymgmt.KeyID]*Key
 	callers map[string]bool // those of all keys
@@ -187,7 +188,7 @@ func (p *Policy) decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	case m.Bitcoin != nil && rule.Bitcoin != nil:
 		reserve, err = p.bitcoin(rule.Bitcoin, m.Bitcoin, facts)
 	case m.Ethereum != nil && rule.Ethereum != nil:
-		reserve, err = rule.Ethereum.decide(m.Ethereum, facts)
+		reserve, err = rule.Ethereum.decide(p, m.Ethereum, facts)
 	case m.Challenge != nil && rule.Challenge != nil:
 		err = p.challenge(rule, m.Challenge, facts)
 	case m.Checkpoint != nil && rule.Checkpoint != nil:

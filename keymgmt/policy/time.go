@@ -72,11 +72,16 @@ func (l Life) String() string {
 	return "valid for ever"
 }
 
-// Current reports, as a nil error, that the policy counts at that time. Else nothing is signed: the error wraps
+// Current reports, as a nil error, that the policy and its lists count at that time. Else nothing is signed: the error wraps
 // keymgmt.ErrUnavailable, since the same request may be signed under the next version.
 func (p *Policy) Current(now time.Time) error {
 	if now.IsZero() {
 		return deny("facts", "the time is not known")
+	}
+	for _, l := range p.lists {
+		if err := l.Life.covers(fmt.Sprintf("list %s version %d", l.Name, l.Version), now); err != nil {
+			return err
+		}
 	}
 	return p.file.Life.covers(fmt.Sprintf("policy version %d", p.file.Version), now)
 }

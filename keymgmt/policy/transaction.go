@@ -248,11 +248,11 @@ func (p *Policy) operation(k *Key, op payload.Operation) error {
 	case payload.SetOptions:
 		return rule.SetOptions.decide(op)
 	case payload.SetTrustLineFlags:
-		return rule.SetTrustLineFlags.decide(own, op)
+		return p.lineFlags(rule.SetTrustLineFlags, own, op)
 	case payload.ManageData:
 		return rule.ManageData.decide(op)
 	case payload.Clawback:
-		return rule.Clawback.decide(own, op)
+		return p.clawback(rule.Clawback, own, op)
 	}
 	if name, why := never(op); name != "" {
 		return deny("transaction.never."+name, "%s", why)
@@ -265,7 +265,7 @@ func (p *Policy) destination(rule string, allowed []Party, to protocol.AccountID
 	if slices.Contains(p.file.DenyDestinations, to) {
 		return deny("deny_destinations", "%s gets nothing", to)
 	}
-	if !allows(allowed, to) {
+	if !p.allows(allowed, to) {
 		return deny(rule, "destination %s is not allowed", to)
 	}
 	return nil
@@ -337,14 +337,14 @@ func (r *SetOptionsRule) decide(op payload.SetOptions) error {
 	return nil
 }
 
-func (r *SetTrustLineFlagsRule) decide(own protocol.AccountID, op payload.SetTrustLineFlags) error {
+func (p *Policy) lineFlags(r *SetTrustLineFlagsRule, own protocol.AccountID, op payload.SetTrustLineFlags) error {
 	if r == nil {
 		return deny("transaction.operation", "set_trust_line_flags is not allowed")
 	}
 	if op.Asset.Issuer() != own || !slices.Contains(r.Assets, op.Asset) {
 		return deny("transaction.set_trust_line_flags.assets", "flags of %s are not allowed", op.Asset)
 	}
-	if !allows(r.Trustors, op.Trustor) {
+	if !p.allows(r.Trustors, op.Trustor) {
 		return deny("transaction.set_trust_line_flags.trustors", "trustor %s is not allowed", op.Trustor)
 	}
 	if err := names("transaction.set_trust_line_flags.set", r.Set, payload.LineFlagNames(op.Set)); err != nil {
@@ -363,14 +363,14 @@ func (r *ManageDataRule) decide(op payload.ManageData) error {
 	return nil
 }
 
-func (r *ClawbackRule) decide(own protocol.AccountID, op payload.Clawback) error {
+func (p *Policy) clawback(r *ClawbackRule, own protocol.AccountID, op payload.Clawback) error {
 	if r == nil {
 		return deny("transaction.operation", "clawback is not allowed")
 	}
 	if op.Asset.Issuer() != own || !slices.Contains(r.Assets, op.Asset) {
 		return deny("transaction.clawback.assets", "clawback of %s is not allowed", op.Asset)
 	}
-	if !allows(r.From, op.From) {
+	if !p.allows(r.From, op.From) {
 		return deny("transaction.clawback.from", "clawback from %s is not allowed", op.From)
 	}
 	return nil

@@ -96,10 +96,12 @@ func (q Quantity) over(n *big.Int, decimals int) bool {
 	return q.atto == nil || scale.Mul(scale, n).Cmp(q.atto) > 0
 }
 
-// Party is one account, or any: an entry in a list of who may be at the other end. The zero value is nobody.
+// Party is one account, or those on a list, or any: an entry in a list of who may be at the other end. The zero value is
+// nobody.
 type Party struct {
-	any bool
-	id  protocol.AccountID
+	any  bool
+	list string
+	id   protocol.AccountID
 }
 
 // Anyone is the list that allows every account.
@@ -114,21 +116,31 @@ func Only(ids ...protocol.AccountID) []Party {
 	return list
 }
 
-// MarshalText returns "any" or the account.
+// Listed is everyone on a list.
+func Listed(name string) []Party { return []Party{{list: name}} }
+
+// MarshalText returns "any", "list:NAME" or the account.
 func (p Party) MarshalText() ([]byte, error) {
 	if p.any {
 		return []byte("any"), nil
 	}
+	if p.list != "" {
+		return []byte(listReference + p.list), nil
+	}
 	return p.id.MarshalText()
 }
 
-// UnmarshalText reads "any" or an account.
+// UnmarshalText reads "any", "list:NAME" or an account.
 func (p *Party) UnmarshalText(b []byte) error {
 	if string(b) == "any" {
 		*p = Party{any: true}
 		return nil
 	}
 	*p = Party{}
+	if name, ok := strings.CutPrefix(string(b), listReference); ok && name != "" {
+		p.list = name
+		return nil
+	}
 	return p.id.UnmarshalText(b)
 }
 
@@ -181,8 +193,10 @@ func (p *PublicKey) UnmarshalText(b []byte) error {
 	return nil
 }
 
-func allows(list []Party, id protocol.AccountID) bool {
-	return slices.ContainsFunc(list, func(p Party) bool { return !id.IsZero() && (p.any || p.id == id) })
+func (p *Policy) allows(list []Party, id protocol.AccountID) bool {
+	return slices.ContainsFunc(list, func(party Party) bool {
+		return !id.IsZero() && (party.any || party.id == id || party.list != "" && p.lists[party.list].has(id.String()))
+	})
 }
 
 // validParties refuses an empty list, which allows nobody and so is a mistake, and "any" beside names, which would

@@ -156,13 +156,14 @@ type known struct {
 	last     map[string]*policy.Last // origin -> newest checkpoint
 	gates
 	timely
+	lists map[string]uint64 // version of the newest of each list
 }
 
 // load reads what the decisions on a group depend on, in one round trip. What was decided before, and only has its signature
 // to be kept, depends on nothing but what the journal has of it. No question is asked about nothing: the planner takes as
 // long for it as for another.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
-	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates(), timely: newTimely()}
+	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates(), timely: newTimely(), lists: map[string]uint64{}}
 	var b pgx.Batch
 	k.queueIntents(&b, group)
 	asking := slices.DeleteFunc(slices.Clone(group), func(e *entry) bool { return e.made != nil })
@@ -172,6 +173,7 @@ func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*know
 		k.queueCheckpoints(&b, asking)
 		s.queueGates(&b, k, asking)
 		s.queueTime(&b, k, asking)
+		s.queueLists(&b, k)
 		for _, e := range asking {
 			if e.counts() {
 				k.queueUsage(&b, s.cfg.Policy, e)
@@ -281,9 +283,8 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 			return admitted{stored: in.stored}, err
 		}
 	}
-	if k.newest != s.cfg.Policy.Version() {
-		return admitted{}, fmt.Errorf("%w: policy version %d is in force, this process has %d and must be started again",
-			keymgmt.ErrUnavailable, k.newest, s.cfg.Policy.Version())
+	if err := s.inForce(k); err != nil {
+		return admitted{}, err
 	}
 	if e.unreadable != nil {
 		return admitted{}, e.unreadable

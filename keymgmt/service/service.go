@@ -26,10 +26,14 @@ import (
 
 // The errors of Open besides keymgmt.ErrUnavailable. Each needs an operator.
 var (
-	// ErrRollback: the journal has seen a newer policy, or another file of the same version.
-	ErrRollback = errors.New("service: policy is older than the journal's")
+	// ErrRollback: the journal has seen a newer policy or list, or another file of the same version.
+	ErrRollback = errors.New("service: policy or list is older than the journal's")
 	// ErrOtherKey: the keyring's public key is not the one that the policy registers.
 	ErrOtherKey = errors.New("service: keyring holds another key than the policy registers")
+	// ErrOtherHome: the key is not where the policy says that it is.
+	ErrOtherHome = errors.New("service: key is not in the home that the policy registers")
+	// ErrMoved: the journal knows the id as another key, or in another home, and the policy does not say that it moved from there.
+	ErrMoved = errors.New("service: key id stands for something else than before")
 )
 
 // MaxInFlight bounds the requests that are worked on at once; others wait for their turn or their deadline.
@@ -85,6 +89,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		}
 		if cfg.Policy.Public(key) != public {
 			return nil, fmt.Errorf("%w: %s", ErrOtherKey, key)
+		}
+		if home := cfg.Keyring.Home(key); home != cfg.Policy.Home(key) {
+			return nil, fmt.Errorf("%w: %s is in %q, not in %q", ErrOtherHome, key, home, cfg.Policy.Home(key))
 		}
 	}
 	if err := adopt(ctx, cfg.DB, cfg.Policy); err != nil {

@@ -2,58 +2,12 @@ package service
 
 import (
 	"bytes"
-	"context"
-	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
-	"github.com/diamante/gateway/keymgmt/policy"
 )
-
-// adopt raises the high-water mark of policies to p.
-func adopt(ctx context.Context, db *audit.DB, p *policy.Policy) error {
-	hash := p.Hash()
-	err := audit.Do(ctx, db, audit.Actor{Kind: "operator", Name: "signer"}, func(ctx context.Context, tx *audit.Tx) error {
-		var version int64
-		var stored []byte
-		const newest = `SELECT version, hash FROM signer.policy ORDER BY version DESC LIMIT 1`
-		err := tx.QueryRow(ctx, newest).Scan(&version, &stored)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-		case err != nil:
-			return err
-		case version == int64(p.Version()) && bytes.Equal(stored, hash[:]):
-			return audit.ErrUnchanged
-		case version >= int64(p.Version()):
-			return fmt.Errorf("%w: version %d with hash %x, the journal has version %d with hash %x", ErrRollback,
-				p.Version(), hash, version, stored)
-		}
-		source := p.Source()
-		const insert = `INSERT INTO signer.policy (version, hash, file, signatures) VALUES ($1, $2, $3, $4)`
-		if _, err := tx.Exec(ctx, insert, int64(p.Version()), hash[:], source.File, source.Signatures); err != nil {
-			return err
-		}
-		var board []policy.PublicKey
-		for _, officer := range source.Board.Officers {
-			public, err := keymgmt.NewPublicKey(keymgmt.Ed25519, officer)
-			if err != nil {
-				return err
-			}
-			board = append(board, policy.PublicKey{PublicKey: public})
-		}
-		_, err = tx.Record(ctx, audit.Event{Action: "policy.adopted", Subject: fmt.Sprint(p.Version()), Data: map[string]any{
-			"sha256": hex.EncodeToString(hash[:]), "signatures_sha256": digest(source.Signatures), "board": board, "quorum": source.Board.Quorum}})
-		return err
-	})
-	if err == nil || errors.Is(err, ErrRollback) || ctx.Err() != nil {
-		return err
-	}
-	return unavailable(fmt.Errorf("policy: %w", err))
-}
 
 // findRequests returns what the journal has of some requests. Each is looked up by itself: the planner, who thinks that an
 // array is long, would read whole tables to join them.

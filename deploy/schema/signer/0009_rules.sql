@@ -18,10 +18,12 @@ CREATE TABLE signer.moment (
 
 -- Every version of every list that was ever in force.
 CREATE TABLE signer.list (
-    name    text        NOT NULL,
-    version bigint      NOT NULL CHECK (version > 0),
-    hash    bytea       NOT NULL CHECK (octet_length(hash) = 32), -- SHA-256 of the signed file
-    at      timestamptz NOT NULL DEFAULT now(),
+    name       text        NOT NULL,
+    version    bigint      NOT NULL CHECK (version > 0),
+    hash       bytea       NOT NULL CHECK (hash = sha256(file)),
+    file       bytea       NOT NULL,
+    signatures bytea       NOT NULL,
+    at         timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (name, version)
 );
 
