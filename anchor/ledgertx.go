@@ -186,7 +186,7 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 	if errors.Is(err, errWaiting) {
 		return t, err
 	}
-	if errors.Is(err, keymgmt.ErrApprovalNeeded) {
+	if takesTime(err) {
 		return t, errors.Join(err, s.await(ctx, t, err))
 	}
 	if errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed) {

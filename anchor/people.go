@@ -60,7 +60,7 @@ func consentsOf(ctx context.Context, r audit.Reader, ids ...string) (map[string]
 // ask asks the signer for a transaction's signature, with the approvals that were collected. Each new one is first shown to
 // the signer alone: one that is not good denies the whole request, and must not take the others with it.
 //
-// keymgmt.ErrApprovalNeeded: it waits for more. What is asked here can be asked by anybody at any time: the signer counts
+// An error for which takesTime holds: it waits for more, or for its hour. What is asked here can be asked by anybody at any time: the signer counts
 // an approval once, and the same Ref and Body give the same signature.
 func (s *Service) ask(ctx context.Context, t ledgerTx, r keymgmt.Request) (keymgmt.Signature, error) {
 	said, err := consentsOf(ctx, s.DB.Reader(), t.id)
@@ -85,16 +85,17 @@ func (s *Service) ask(ctx context.Context, t ledgerTx, r keymgmt.Request) (keymg
 	}
 	r.Consents = good
 	sig, err := s.Signer.Sign(ctx, r)
-	if errors.Is(err, keymgmt.ErrApprovalNeeded) {
+	if takesTime(err) {
+		due, _ := keymgmt.NotBefore(err)
 		s.mu.Lock()
-		s.asked[t.id] = asked{time.Now(), summary(given)}
+		s.asked[t.id] = asked{time.Now(), due, summary(given)}
 		s.mu.Unlock()
 	}
 	if !errors.Is(err, keymgmt.ErrDenied) || len(good) == 0 {
 		return sig, err
 	}
 	// The rules refuse it, or one of the approvals is not good any more: the policy is another now, or the hour.
-	if sig, bare := s.bare(ctx, r); !errors.Is(bare, keymgmt.ErrApprovalNeeded) {
+	if sig, bare := s.bare(ctx, r); !takesTime(bare) {
 		return sig, bare
 	}
 	for _, c := range given {
@@ -129,10 +130,10 @@ func (s *Service) try(ctx context.Context, t ledgerTx, r keymgmt.Request, c *con
 	switch {
 	case err == nil:
 		return sig, nil
-	case errors.Is(err, keymgmt.ErrApprovalNeeded):
+	case takesTime(err):
 		c.state = consentGood
 	case errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed):
-		if sig, bare := s.bare(ctx, r); !errors.Is(bare, keymgmt.ErrApprovalNeeded) {
+		if sig, bare := s.bare(ctx, r); !takesTime(bare) {
 			return sig, bare // it is the request that is refused
 		}
 		c.state, c.reason = consentRefused, clean(err.Error())
@@ -166,10 +167,15 @@ func (s *Service) judge(ctx context.Context, t ledgerTx, c consent, state, reaso
 // errWaiting: the signer was asked a while ago, wanted more people's approval, and nobody has said anything since.
 var errWaiting = fmt.Errorf("anchor: it waits for people: %w", keymgmt.ErrApprovalNeeded)
 
-// asked is when the signer last wanted people to approve a transaction, and what people had said until then.
+// takesTime reports whether the signer signs once people have approved, or only later.
+func takesTime(err error) bool {
+	return errors.Is(err, keymgmt.ErrApprovalNeeded) || errors.Is(err, keymgmt.ErrNotYet)
+}
+
+// asked is when the signer last wanted to wait with a transaction, until when if it said so, and what people had said.
 type asked struct {
-	at   time.Time
-	said string
+	at, due time.Time
+	said    string
 }
 
 // summary is what people have said, to be compared.
@@ -184,10 +190,10 @@ func (s *Service) nothingNew(t ledgerTx, given []consent) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, ok := s.asked[t.id]
-	return ok && time.Since(before.at) < askAgain && before.said == summary(given)
+	return ok && time.Since(before.at) < askAgain && before.said == summary(given) && (before.due.IsZero() || s.Now().Before(before.due))
 }
 
-// await carries out that the signer wants people to approve a transaction. One that was built to be signed at once gives way
+// await carries out that the signer wants people to approve a transaction, or wants it to lie. One that was built to be signed at once gives way
 // to another with the same sequence number and more time; what people approve is that one.
 func (s *Service) await(ctx context.Context, t ledgerTx, why error) error {
 	err := s.storeWait(ctx, t, why)
@@ -209,7 +215,7 @@ func (s *Service) storeWait(ctx context.Context, t ledgerTx, why error) error {
 	defer s.Failpoint("await.after")
 	return audit.Do(ctx, s.DB, worker, func(ctx context.Context, tx *audit.Tx) error {
 		tag, err := tx.Exec(ctx, `INSERT INTO anchor.approval (id, why, state) SELECT id, $2, 'open' FROM anchor.ledger_tx WHERE id = $1 AND state = 'built'
-			ON CONFLICT DO NOTHING`, t.id, clean(why.Error()))
+			ON CONFLICT (id) DO UPDATE SET why = excluded.why WHERE approval.why <> excluded.why AND approval.state = 'open'`, t.id, clean(why.Error()))
 		if err != nil {
 			return fmt.Errorf("anchor: approval: %w", err)
 		}

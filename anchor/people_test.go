@@ -399,3 +399,26 @@ func TestPeopleAndCrashes(t *testing.T) {
 	m.sound()
 	t.Logf("%d kills", m.k.killed())
 }
+
+// TestPeopleAndDelays: what the signer wants to lie for a while lies, where people can see it, and is asked for again when
+// its time has come.
+func TestPeopleAndDelays(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.PeopleLife = 10 * time.Minute
+	f.make()
+	f.start()
+	f.ready()
+	w := f.customer("alice")
+	due := f.net.now().Add(3 * time.Minute)
+	f.sig.behave(&keymgmt.Early{NotBefore: due})
+	d := f.deposit(w)
+	f.bring(f.statement("s", f.credit("10.00", d.Reference)), anchor.Imported{Entries: 1, Booked: 1, Matched: 1})
+	f.within("it is seen to lie", func() (bool, any) {
+		list, err := f.svc.Approvals(f.ctx, false, anchor.Page{})
+		return len(list) == 1 && list[0].Until.Sub(due) > time.Minute && strings.Contains(list[0].Why, "not yet"), []any{list, err}
+	})
+	f.sig.behave(nil)
+	f.net.close(4 * time.Minute)
+	f.reaches(w, d.ID, "completed")
+	f.sound()
+}

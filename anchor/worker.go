@@ -118,7 +118,7 @@ func (s *Service) delay(j job, err error) {
 		s.Log.Warn("a job must wait", "job", j.String(), "error", err)
 	}
 	r.pause = min(max(2*r.pause, minPause), maxPause)
-	if errors.Is(err, keymgmt.ErrApprovalNeeded) {
+	if takesTime(err) {
 		r.pause = peoplePause
 	}
 	if errors.Is(err, keymgmt.ErrDenied) || errors.Is(err, keymgmt.ErrMalformed) {
@@ -181,7 +181,7 @@ func (s *Service) Health(ctx context.Context) (Health, error) {
 		h.Signer = s.signerErr
 	}
 	for _, r := range s.retry {
-		if !errors.Is(r.err, keymgmt.ErrApprovalNeeded) { // people take their time
+		if !takesTime(r.err) { // people take their time
 			h.Failing = r.err
 		}
 	}

@@ -1,4 +1,4 @@
--- What waits for people: transactions that the signer signs once enough officers have approved them.
+-- What waits for people: transactions that the signer signs once enough officers have approved them, or later.
 
 -- +goose Up
 -- On whose word a job is done, '' when on nobody's. Who asks for something cannot approve it.
