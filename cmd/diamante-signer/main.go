@@ -8,6 +8,7 @@
 //	diamante-signer keys -config signer.toml [--json]
 //	diamante-signer try-pin -config signer.toml --yes
 //	diamante-signer doctor -config signer.toml [-out FILE] [--json] --yes
+//	diamante-signer evidence -config signer.toml -key ID -ref REF -out FILE
 //
 // Commands that change the token say what they would do, and do it only with --yes. It is the only one of our programs
 // that links C, and while it serves, the vendor's library is in a child of it (the command pkcs11-child, which is for
@@ -23,6 +24,7 @@ import (
 
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/evidence"
 	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 )
 
@@ -36,7 +38,9 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   keygen        make keys inside the token: -key ID (any number of times) [-algorithm secp256k1|p256] --yes
   keys          list the token's keys and their addresses: --json
   try-pin       try the PIN once, after it was refused and corrected: --yes
-  doctor        exercise a device that is not in use yet, and say how it behaves: [-out FILE] [--json] --yes`
+  doctor        exercise a device that is not in use yet, and say how it behaves: [-out FILE] [--json] --yes
+  evidence      write what proves a signature or a refusal: -key ID -ref REF -out FILE [-without-policy];
+                of an order -order NONCE, of a policy -policy VERSION`
 
 // options are what the commands can be told.
 type options struct {
@@ -44,8 +48,11 @@ type options struct {
 	keys      []keymgmt.KeyID
 	algorithm keymgmt.Algorithm // of keys to make
 	soPINFile string
-	out       string // where the doctor's profile goes
+	out       string // where the doctor's profile or the evidence goes
 	json, yes bool
+
+	of            evidence.Of
+	withoutPolicy bool
 }
 
 var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdout io.Writer) error{
@@ -56,6 +63,7 @@ var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdo
 	"keys":         listKeys,
 	"try-pin":      tryPIN,
 	"doctor":       doctor,
+	"evidence":     writeEvidence,
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
@@ -114,6 +122,8 @@ func parse(command string, args []string) (o options, err error) {
 		f.BoolVar(&o.yes, "yes", false, "do it")
 		f.BoolVar(&o.json, "json", false, "print JSON")
 		f.StringVar(&o.out, "out", "", "file to make, with the profile as JSON")
+	case "evidence":
+		evidenceFlags(f, &o)
 	case "keys":
 		f.BoolVar(&o.json, "json", false, "print JSON")
 	}
@@ -125,6 +135,8 @@ func parse(command string, args []string) (o options, err error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.config == "":
 		return o, errors.New("-config FILE is required")
+	case command == "evidence" && o.out == "":
+		return o, errors.New("-out FILE is required")
 	case command == "keygen" && len(o.keys) == 0:
 		return o, errors.New("-key ID is required")
 	case command == "init-token" && o.soPINFile == "":

@@ -18,6 +18,7 @@ import (
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/evidence"
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/pkcs11"
 	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
@@ -289,6 +290,58 @@ func TestOwnLog(t *testing.T) {
 	}
 }
 
+// An auditor gets the evidence of a signature, of a refusal and of the policy from the running program's database, and checks
+// it with the log's public key.
+func TestEvidence(t *testing.T) {
+	r := newKeyedRig(t)
+	p := r.serve()
+	c := r.client(p, gatewayName)
+	keytest.Until(t, func(ctx context.Context) error { return healthy(ctx, c) })
+	if _, err := c.Sign(t.Context(), r.issue(0)); err != nil {
+		t.Fatal(err)
+	}
+	denied := r.request("anchor/usd/issuing", "denied", txbuild.ManageData{Name: "a", Value: []byte("b")})
+	if _, err := c.Sign(t.Context(), denied); !errors.Is(err, keymgmt.ErrDenied) {
+		t.Fatal(err)
+	}
+	out, err := r.run("check-config")
+	r.must(err)
+	_, text, _ := strings.Cut(out, "\nlog ")
+	key := r.write("signer-log.pub", []byte(text))
+	for name, tt := range map[string]struct {
+		args []string
+		says []string
+	}{
+		"signature": {[]string{"-key", "anchor/usd/issuing", "-ref", "tx/0"}, []string{"verified, of a signature", "| pays 1.1000000 USD", "asked by " + gatewayName, "signature.made", "board      1 of G"}},
+		"refusal":   {[]string{"-key", "anchor/usd/issuing", "-ref", "denied"}, []string{"verified, of a refusal", "transaction.operation", "| sets data"}},
+		"policy":    {[]string{"-policy", "1"}, []string{"verified, of the adoption of a policy", "policy.adopted"}},
+		"brief":     {[]string{"-key", "anchor/usd/issuing", "-ref", "tx/0", "-without-policy"}, []string{"verified, of a signature", "unchecked"}},
+	} {
+		file := r.path(name + ".json")
+		args := append([]string{"evidence", "-out", file}, tt.args...)
+		if _, err := r.run(args...); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var words, asJSON strings.Builder
+		r.must(evidence.VerifyFile(file, key, &words))
+		for _, want := range tt.says {
+			if !strings.Contains(words.String(), want) {
+				t.Errorf("%s: no %q in\n%s", name, want, words.String())
+			}
+		}
+		r.must(evidence.VerifyFileJSON(file, key, &asJSON))
+		if !strings.Contains(asJSON.String(), `"ok": true`) {
+			t.Errorf("%s: %s", name, asJSON.String())
+		}
+		if _, err := r.run(args...); !errors.Is(err, os.ErrExist) {
+			t.Errorf("%s over another file: %v", name, err)
+		}
+	}
+	if _, err := r.run("evidence", "-key", "anchor/jwt", "-ref", "none", "-out", r.path("none")); !errors.Is(err, evidence.ErrNothing) {
+		t.Errorf("of nothing: %v", err)
+	}
+}
+
 // What no waiting can mend ends the program with the reason.
 func TestServeEndsWhenAnOperatorMustAct(t *testing.T) {
 	tests := map[string]struct {
@@ -428,7 +481,8 @@ func TestArguments(t *testing.T) {
 	t.Setenv(softhsm.Env, "")
 	for _, args := range [][]string{{}, {"sing"}, {"serve"}, {"serve", "-config"}, {"serve", "-config", "x", "y"}, {"serve", "--yes", "-config", "x"},
 		{"keygen", "-config", "x"}, {"keygen", "-config", "x", "-key", "No Key"}, {"init-token", "-config", "x"},
-		{"keys", "-config", "/nonexistent/signer.toml"}, {"keys", "-pin", "1234", "-config", "x"}, {"keys", "--yes", "-config", "x"}} {
+		{"keys", "-config", "/nonexistent/signer.toml"}, {"keys", "-pin", "1234", "-config", "x"}, {"keys", "--yes", "-config", "x"},
+		{"evidence", "-config", "x", "-key", "a", "-ref", "b"}} {
 		var out strings.Builder
 		if err := run(t.Context(), args, &out); err == nil {
 			t.Errorf("%q: accepted, printed %q", args, out.String())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/compliance/export"
+	"github.com/diamante/gateway/keymgmt/evidence"
 )
 
 // Bounds of an export: how long it may take and how large it may be, in bytes.
@@ -26,15 +27,24 @@ func auditCommand() *cobra.Command {
 	var key string
 	var asJSON bool
 	verify := &cobra.Command{
-		Use: "verify PACKAGE --key LOG_PUBLIC_KEY", Short: "Verify a package offline: needs nothing but the two files", Args: cobra.ExactArgs(1),
+		Use: "verify FILE --key LOG_PUBLIC_KEY", Args: cobra.ExactArgs(1),
+		Short: "Verify a package of a log, or the evidence of one signature, offline: needs nothing but the two files",
 		RunE: func(c *cobra.Command, args []string) error {
-			if asJSON {
-				return export.VerifyFileJSON(args[0], key, c.OutOrStdout())
+			check, checkJSON := export.VerifyFile, export.VerifyFileJSON
+			bundle, err := evidence.IsBundle(args[0])
+			if err != nil {
+				return err
 			}
-			return export.VerifyFile(args[0], key, c.OutOrStdout())
+			if bundle {
+				check, checkJSON = evidence.VerifyFile, evidence.VerifyFileJSON
+			}
+			if asJSON {
+				return checkJSON(args[0], key, c.OutOrStdout())
+			}
+			return check(args[0], key, c.OutOrStdout())
 		},
 	}
-	verify.Flags().StringVar(&key, "key", "", "file with the log's public key")
+	verify.Flags().StringVar(&key, "key", "", "file with the log's public key: the gateway's for a package, the signer's for evidence")
 	verify.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	if err := verify.MarkFlagRequired("key"); err != nil {
 		panic("diamante: " + err.Error())

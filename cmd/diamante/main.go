@@ -2,7 +2,7 @@
 //
 //	diamante up [--story]      bring a whole development system up under .run/ and keep it up
 //	diamante demo              play the story in a system of its own; the exit status says whether every step held
-//	diamante audit verify PACKAGE --key LOG_PUBLIC_KEY
+//	diamante audit verify FILE --key LOG_PUBLIC_KEY    check a package of a log, or the evidence of one signature
 //	diamante export            fetch a signed package of the audit log
 //	diamante migrate           bring a database to the newest schema
 //	diamante genesis           make the file that a network begins with

@@ -7,12 +7,15 @@ import (
 	"unicode"
 )
 
+var subjects = map[Subject]string{OfSignature: "a signature", OfApproval: "a request that was allowed, without a signature", OfRefusal: "a refusal",
+	OfOrder: "an order of officers", OfPolicy: "the adoption of a policy"}
+
 // Lines says in words what a bundle proves, for people to read.
 func (r Report) Lines() (lines []string) {
 	say := func(name, format string, args ...any) {
 		lines = append(lines, strings.Map(printable, fmt.Sprintf("%-10s %s", name, fmt.Sprintf(format, args...))))
 	}
-	say("evidence", "of a %s, verified", r.Of)
+	say("evidence", "verified, of %s", subjects[r.Of])
 	if r.Key != "" {
 		say("request", "%s of key %s, a %s, asked by %s", r.Ref, r.Key, r.Kind, r.Caller)
 		if r.Initiator != "" {
