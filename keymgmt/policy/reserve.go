@@ -90,6 +90,9 @@ func (p *Policy) Attestation(a keymgmt.Attestation, now time.Time) (protocol.Ass
 		return protocol.Asset{}, protocol.AccountID{}, deny("transaction.reserve.asset", "nobody asks for a reserve of %s", asset)
 	}
 	address, err := rule.trusts(p.network, a, now)
+	if err == nil && rule.old(a, now) {
+		err = deny("transaction.reserve.max_age", "it was attested at %s, over %s ago", a.Issued.UTC().Format(time.RFC3339), time.Duration(rule.MaxAge))
+	}
 	return asset, address, err
 }
 
@@ -112,8 +115,6 @@ func (r *ReserveRule) trusts(network protocol.Hash, a keymgmt.Attestation, now t
 		return protocol.AccountID{}, deny("transaction.reserve.signature", "the signature of %s is not for this attestation", a.Attestor)
 	case a.Issued.After(now.Add(skew)) || a.Closed.After(a.Issued.Add(skew)):
 		return protocol.AccountID{}, deny("transaction.reserve.issued", "attested at %s of a ledger closed at %s, which is to come", a.Issued.UTC().Format(time.RFC3339), a.Closed.UTC().Format(time.RFC3339))
-	case now.Sub(a.Issued) > time.Duration(r.MaxAge):
-		return protocol.AccountID{}, deny("transaction.reserve.max_age", "the reserve of %s was attested at %s, over %s ago", r.Asset, a.Issued.UTC().Format(time.RFC3339), time.Duration(r.MaxAge))
 	}
 	return r.Attestors[at].Public.account(), nil
 }
@@ -210,13 +211,26 @@ func seizes(op payload.Operation) bool {
 	return ok && (o.Signer != nil || o.MasterWeight != nil || o.LowThreshold != nil || o.MediumThreshold != nil || o.HighThreshold != nil)
 }
 
+func (r *ReserveRule) old(a keymgmt.Attestation, now time.Time) bool {
+	return now.Sub(a.Issued) > time.Duration(r.MaxAge)
+}
+
+// missing is what one of the attestors can mend with his next word: until then the request waits, and is not refused for
+// ever.
+func (r *ReserveRule) missing(rule, format string, args ...any) error {
+	return &Denial{Rule: rule, Reason: fmt.Sprintf(format, args...) + ": it needs the word of " + signatories(r.Attestors), needsApproval: true}
+}
+
 // covers reports, as a nil error, that an amount more may be issued.
 func (r *ReserveRule) covers(network protocol.Hash, amount *big.Int, b *Backing, now time.Time) error {
 	if b == nil || b.Since == nil {
-		return deny("transaction.reserve", "nobody has attested the reserve of %s", r.Asset)
+		return r.missing("transaction.reserve", "nobody has attested the reserve of %s", r.Asset)
 	}
 	if _, err := r.trusts(network, b.Newest, now); err != nil {
 		return err
+	}
+	if r.old(b.Newest, now) {
+		return r.missing("transaction.reserve.max_age", "the reserve of %s was attested at %s, over %s ago", r.Asset, b.Newest.Issued.UTC().Format(time.RFC3339), time.Duration(r.MaxAge))
 	}
 	reserve, err1 := stroops(b.Newest.Reserve)
 	total, err2 := stroops(b.Newest.Outstanding)
@@ -229,7 +243,7 @@ func (r *ReserveRule) covers(network protocol.Hash, amount *big.Int, b *Backing,
 		amount = b.Same
 	}
 	if total.Add(total, amount).Cmp(reserve) > 0 {
-		return deny("transaction.reserve", "%s would be issued of %s at ledger %d, %s since and this, over the attested reserve of %s",
+		return r.missing("transaction.reserve", "%s would be issued of %s at ledger %d, %s since and this, over the attested reserve of %s",
 			payload.Decimal(total), payload.Decimal(outstanding), b.Newest.Ledger, payload.Decimal(b.Since), payload.Decimal(reserve))
 	}
 	return nil

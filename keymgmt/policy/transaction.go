@@ -124,7 +124,7 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, fa
 		return nil, err
 	}
 	if err := p.gates(k, t, facts); err != nil {
-		return nil, err
+		return reserve, err
 	}
 	return reserve, k.Transaction.enough(t, out, given) // last: people are asked only for what the rules allow
 }

@@ -17,7 +17,7 @@ import (
 // carried out before, since it may have been undone in the meantime.
 func (s *Service) Order(ctx context.Context, caller string, o keymgmt.Order) error {
 	if err := s.cfg.Policy.Order(o, s.cfg.Now()); err != nil {
-		return err
+		return s.refuseWord(ctx, caller, audit.Event{Action: "order.refused", Subject: "orders"}, err)
 	}
 	body, err := json.Marshal(o)
 	if err != nil {

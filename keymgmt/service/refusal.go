@@ -110,6 +110,31 @@ func (s *Service) refuse(ctx context.Context, caller string, r keymgmt.Request, 
 	})
 }
 
+// refuseWord records that somebody's word, an order or an attestation, was refused: it was forged, or comes too late. subject
+// is what it is about, in a checked form. The error is why, once that is on record.
+func (s *Service) refuseWord(ctx context.Context, caller string, word audit.Event, why error) error {
+	if !refused(why) {
+		return why
+	}
+	bucket := "unknown"
+	if s.cfg.Policy.KnowsCaller(caller) {
+		bucket = caller + " " + word.Action
+	}
+	ok, left := s.refusals.take(bucket, s.cfg.Now())
+	if !ok {
+		return why
+	}
+	word.Data = map[string]any{"caller": cut(caller, maxCaller), "reason": cut(why.Error(), maxReason), "policy": s.cfg.Policy.Version(), "left_out": left}
+	err := audit.Do(ctx, s.cfg.DB, actor(cut(cmp.Or(caller, "unknown"), maxCaller)), func(ctx context.Context, tx *audit.Tx) error {
+		_, err := tx.Record(ctx, word)
+		return err
+	})
+	if err != nil {
+		return unavailable(err)
+	}
+	return why
+}
+
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])

@@ -177,9 +177,17 @@ func (s *Service) attestors(asset protocol.Asset) (addresses []string) {
 // same one again changes nothing and is no error; one that is not newer is denied. Errors are those of a Signer.
 func (s *Service) Attest(ctx context.Context, caller string, a keymgmt.Attestation) error {
 	asset, address, err := s.cfg.Policy.Attestation(a, s.cfg.Now())
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.attest(ctx, caller, asset, address, a)
 	}
+	if err != nil {
+		return s.refuseWord(ctx, caller, audit.Event{Action: "attestation.refused", Subject: "attestations"}, err)
+	}
+	return nil
+}
+
+// attest writes down an attestation that is good, if it is newer than the newest.
+func (s *Service) attest(ctx context.Context, caller string, asset protocol.Asset, attestor protocol.AccountID, a keymgmt.Attestation) error {
 	a.Closed, a.Issued = a.Closed.UTC(), a.Issued.UTC()
 	body, err := json.Marshal(a)
 	if err != nil {
@@ -205,18 +213,14 @@ func (s *Service) Attest(ctx context.Context, caller string, a keymgmt.Attestati
 			}
 		}
 		const insert = `INSERT INTO signer.attestation (asset, public, ledger, body) VALUES ($1, $2, $3, $4)`
-		if _, err := tx.Exec(ctx, insert, asset.String(), address.String(), a.Ledger, body); err != nil {
+		if _, err := tx.Exec(ctx, insert, asset.String(), attestor.String(), a.Ledger, body); err != nil {
 			return err
 		}
 		_, err = tx.Record(ctx, audit.Event{Action: "reserve.attested", Subject: asset.String(), Data: map[string]any{"attestation": a}})
 		return err
 	})
-	switch {
-	case err == nil:
-	case refused(err):
+	if err == nil || refused(err) {
 		return err
-	default:
-		return unavailable(err)
 	}
-	return nil
+	return unavailable(err)
 }
