@@ -29,8 +29,10 @@ type Config struct {
 	AllowedClients []string `toml:"allowed_clients"`
 	// TLS is the signer's certificate and key, and the authority of its clients.
 	TLS boot.TLS `toml:"tls"`
-	// PKCS11 is where the keys are.
-	PKCS11 HSM `toml:"pkcs11"`
+	// PKCS11 is the token with the keys. Optional with Vault.
+	PKCS11 *HSM `toml:"pkcs11"`
+	// Vault is where other keys are. Optional with PKCS11.
+	Vault *Vault `toml:"vault"`
 	// Database is where the journal is.
 	Database Database `toml:"database"`
 	// Policy is what may be signed.
@@ -91,16 +93,32 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("database.max_connections must be 1 to %d", maxConnections)
 	}
 	for name, path := range map[string]string{"tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key, "tls.ca": c.TLS.CA,
-		"pkcs11.pin_file": c.PKCS11.PINFile, "database.url_file": c.Database.URLFile,
-		"policy.file": c.Policy.File, "policy.signature": c.Policy.Signature} {
+		"database.url_file": c.Database.URLFile,
+		"policy.file":       c.Policy.File, "policy.signature": c.Policy.Signature} {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("%s %q must be an absolute path", name, path)
 		}
 	}
-	if c.PKCS11.SoftHSMConf != "" && !filepath.IsAbs(c.PKCS11.SoftHSMConf) {
-		return errors.New("pkcs11.softhsm_conf must be an absolute path")
+	if c.PKCS11 == nil && c.Vault == nil {
+		return errors.New("pkcs11 or vault is required")
 	}
-	return c.PKCS11.keyring(false).Validate()
+	if c.PKCS11 != nil {
+		if err := c.PKCS11.Validate(); err != nil {
+			return err
+		}
+	}
+	if c.Vault != nil {
+		return c.Vault.Validate()
+	}
+	return nil
+}
+
+// Validate checks the shape.
+func (h HSM) Validate() error {
+	if !filepath.IsAbs(h.PINFile) || h.SoftHSMConf != "" && !filepath.IsAbs(h.SoftHSMConf) {
+		return errors.New("pkcs11.pin_file and pkcs11.softhsm_conf must be absolute paths")
+	}
+	return h.keyring(false).Validate()
 }
 
 const maxConnections = 100
@@ -212,6 +230,28 @@ func (c *Config) checkCallers(content policy.File) error {
 	return nil
 }
 
+// checkHomes reads what the homes of keys need, and uses up no credential.
+func (c *Config) checkHomes(rules *policy.Policy) error {
+	if c.Vault != nil {
+		if _, _, err := c.Vault.open(rules, slog.Default()); err != nil {
+			return err
+		}
+	}
+	if c.PKCS11 == nil {
+		return nil
+	}
+	secret, err := boot.SecretBytes(c.PKCS11.PINFile)
+	clear(secret)
+	if err != nil {
+		return err
+	}
+	ring, err := c.PKCS11.open(false)
+	if err != nil {
+		return err
+	}
+	return ring.Close()
+}
+
 // maxSignature bounds the file with the officers' signatures, in bytes.
 const maxSignature = 1 << 10
 
@@ -225,18 +265,12 @@ func checkConfig(_ context.Context, cfg *Config, _ options, stdout io.Writer) er
 	if _, err := cfg.TLS.ServerConfig(cfg.AllowedClients...); err != nil {
 		return err
 	}
-	for _, path := range []string{cfg.PKCS11.PINFile, cfg.Database.URLFile} {
-		secret, err := boot.SecretBytes(path)
-		clear(secret)
-		if err != nil {
-			return err
-		}
-	}
-	ring, err := cfg.PKCS11.open(false)
+	secret, err := boot.SecretBytes(cfg.Database.URLFile)
+	clear(secret)
 	if err != nil {
 		return err
 	}
-	if err := ring.Close(); err != nil {
+	if err := cfg.checkHomes(rules); err != nil {
 		return err
 	}
 	name, err := cfg.TLS.Name()

@@ -35,8 +35,9 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   serve         answer requests until stopped
   check-config  read everything that the configuration names, without touching the token
   init-token    make a token with two PINs: -so-pin-file FILE --yes
-  keygen        make keys inside the token: -key ID (any number of times) [-algorithm secp256k1|p256] --yes
-  keys          list the token's keys and their addresses: --json
+  keygen        make keys inside the token, or in Vault where the configuration has them there: -key ID (any number of times)
+                [-algorithm secp256k1|p256] --yes
+  keys          list the keys and their addresses: --json
   try-pin       try the PIN once, after it was refused and corrected: --yes
   doctor        exercise a device that is not in use yet, and say how it behaves: [-out FILE] [--json] --yes
   evidence      write what proves a signature or a refusal: -key ID -ref REF -out FILE [-without-policy];
@@ -88,7 +89,22 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := boot.Load(o.config, cfg); err != nil {
 		return err
 	}
+	if cfg.PKCS11 == nil && tokenCommands[args[0]] {
+		return errors.New("the configuration names no token")
+	}
 	return command(ctx, cfg, o, stdout)
+}
+
+// tokenCommands are about the token and nothing else.
+var tokenCommands = map[string]bool{"init-token": true, "try-pin": true, "doctor": true}
+
+func parseAlgorithm(s string) (keymgmt.Algorithm, error) {
+	for _, a := range []keymgmt.Algorithm{keymgmt.Ed25519, keymgmt.Secp256k1, keymgmt.P256} {
+		if a.String() == s {
+			return a, nil
+		}
+	}
+	return 0, errors.New("need ed25519, secp256k1 or p256")
 }
 
 func parse(command string, args []string) (o options, err error) {
@@ -99,14 +115,9 @@ func parse(command string, args []string) (o options, err error) {
 	case "keygen":
 		f.BoolVar(&o.yes, "yes", false, "do it")
 		o.algorithm = keymgmt.Ed25519
-		f.Func("algorithm", "of the keys: ed25519, secp256k1 or p256", func(s string) error {
-			for _, a := range []keymgmt.Algorithm{keymgmt.Ed25519, keymgmt.Secp256k1, keymgmt.P256} {
-				if a.String() == s {
-					o.algorithm = a
-					return nil
-				}
-			}
-			return errors.New("ed25519, secp256k1 or p256")
+		f.Func("algorithm", "of the keys: ed25519, secp256k1 or p256", func(s string) (err error) {
+			o.algorithm, err = parseAlgorithm(s)
+			return err
 		})
 		f.Func("key", "id of a key to make", func(s string) error {
 			id, err := keymgmt.ParseKeyID(s)

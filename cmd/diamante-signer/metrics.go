@@ -12,11 +12,13 @@ import (
 	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 )
 
-// metrics serves the counters of the keyring, the database and the log. It stands behind the same client certificates as
+// metrics serves the counters of the token, if there is one, the database and the log. It stands behind the same client certificates as
 // everything else.
 func metrics(ring *child.Ring, others ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(keyringCollector{ring})
+	if ring != nil {
+		registry.MustRegister(keyringCollector{ring})
+	}
 	registry.MustRegister(others...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }

@@ -82,7 +82,7 @@ func newRig(t testing.TB) *rig {
 	r.must(err)
 	r.cfg = Config{Listen: "127.0.0.1:0", AllowedClients: []string{gatewayName},
 		TLS: boot.TLS{Cert: cert, Key: key, CA: r.ca.CertFile()},
-		PKCS11: HSM{Module: r.hsm.Module, TokenLabel: "signer test", PINFile: r.hsm.PINFile, MaxSessions: 4,
+		PKCS11: &HSM{Module: r.hsm.Module, TokenLabel: "signer test", PINFile: r.hsm.PINFile, MaxSessions: 4,
 			SoftHSMConf: r.hsm.Conf},
 		Database: Database{URLFile: r.write("database-url", []byte(schematest.New(t, schema.Signer))), MaxConnections: 8},
 		Policy:   Policy{File: r.path("policy.toml"), Signature: r.path("policy.toml.sig"), Officers: []protocol.AccountID{account}, Quorum: 1}}

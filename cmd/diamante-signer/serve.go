@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -45,11 +46,11 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 		return err
 	}
 	defer db.Close()
-	ring, err := cfg.PKCS11.child(log)
+	keys, err := cfg.homes(rules, log)
 	if err != nil {
 		return err
 	}
-	s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: ring, Log: log}}
+	s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: keys.keyring, Log: log}, homes: keys.keyring}
 	if s.sequencer, err = newSequencer(db, cfg, rules, s, log); err != nil {
 		return err
 	}
@@ -60,13 +61,13 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 	log.Info("serving", "address", l.Addr().String(), "policy", rules.Version())
 	mux := http.NewServeMux()
 	mux.Handle("/", remote.Handler(s, log))
-	mux.Handle("GET /metrics", metrics(ring, append(s.sequencer.Metrics(), db.Metrics()...)...))
+	mux.Handle("GET /metrics", metrics(keys.token, append(s.sequencer.Metrics(), db.Metrics()...)...))
 
-	// The token is let go when the last answer is out.
+	// Token and Vault are let go when the last answer is out.
 	device, letGo := context.WithCancel(context.WithoutCancel(ctx))
 	defer letGo()
 	held := make(chan error, 1)
-	go func() { held <- ring.Run(device) }()
+	go func() { held <- keys.run(device) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	opened := make(chan error, 1)
@@ -90,6 +91,7 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 // signers serves the service once it is open.
 type signers struct {
 	cfg       service.Config
+	homes     *service.Homes   // the keyring of cfg
 	sequencer *audit.Sequencer // of the signer's own log
 
 	mu  sync.RWMutex
@@ -176,6 +178,7 @@ func (s *signers) Health(ctx context.Context) map[string]error {
 		parts = svc.Health(ctx)
 	}
 	parts["log"] = logHealth(ctx, s.sequencer)
+	maps.Copy(parts, s.homes.Health(ctx)) // which of them it is that is away
 	return parts
 }
 

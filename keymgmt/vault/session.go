@@ -115,6 +115,26 @@ func (c *Client) Run(ctx context.Context) error {
 	if !c.begin() {
 		return errRunning
 	}
+	c.keep(ctx)
+	return nil
+}
+
+// While runs the client for as long as do takes, for commands that end.
+func (c *Client) While(ctx context.Context, do func(context.Context) error) error {
+	if !c.begin() {
+		return errRunning
+	}
+	session, leave := context.WithCancel(ctx)
+	left := make(chan struct{})
+	go func() { defer close(left); c.keep(session) }()
+	err := do(ctx)
+	leave()
+	<-left
+	return err
+}
+
+// keep is Run after begin.
+func (c *Client) keep(ctx context.Context) {
 	defer c.end(ctx)
 	var pause time.Duration
 	for {
@@ -130,7 +150,7 @@ func (c *Client) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		case <-timer.C:
 		case <-wanted:
 			timer.Stop()
