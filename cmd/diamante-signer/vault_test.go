@@ -12,6 +12,7 @@ import (
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/keymgmt/service"
 	"github.com/diamante/gateway/keymgmt/vault"
 	"github.com/diamante/gateway/keymgmt/vault/vaulttest"
 	"github.com/diamante/gateway/node/protocol"
@@ -123,6 +124,18 @@ func TestKeyInTwoHomes(t *testing.T) {
 	}
 }
 
+// TestOtherHome: a key is where the policy says, and not where a configuration moves it.
+func TestOtherHome(t *testing.T) {
+	r := newRig(t)
+	r.newVault()
+	r.initToken()
+	r.generate()
+	r.sign(nil)
+	if _, err := r.run("serve"); !errors.Is(err, service.ErrOtherHome) {
+		t.Error(err)
+	}
+}
+
 // TestOtherKeyInVault: the policy says which key an id stands for, and what Vault has now under its name is none of it.
 func TestOtherKeyInVault(t *testing.T) {
 	r := newRig(t)
@@ -209,4 +222,10 @@ func (r *rig) trust(n int) keymgmt.Request {
 }
 
 // homes says in the policy where the issuing key is.
-func (r *rig) homes(*policy.File) {}
+func (r *rig) homes(f *policy.File) {
+	for i := range f.Keys {
+		if f.Keys[i].ID.String() == inVault {
+			f.Keys[i].Home = keymgmt.Vault
+		}
+	}
+}
