@@ -16,13 +16,34 @@ const (
 	consentSize = 64 // bytes of a consent's signature
 )
 
-// Consent is one officer's approval of one request: his Ed25519 signature over the intent that the signer derives from
-// the request by itself, so that what he saw is what is signed. It counts once.
+// Consent is one officer's approval of one request: his signature over the intent that the signer derives from the request
+// by itself, so that what he saw is what is signed. It counts once.
 type Consent struct {
 	Officer   string    `json:"officer"`   // his name in the policy
 	Nonce     string    `json:"nonce"`     // 32 hex digits, random
 	Expires   time.Time `json:"expires"`   // in whole seconds
-	Signature []byte    `json:"signature"` // 64 bytes, base64
+	Signature []byte    `json:"signature"` // 64 bytes, base64: Ed25519, or P-256 as keymgmt.P256 has it
+	Passkey   *Passkey  `json:"passkey,omitempty"`
+}
+
+// Passkey is what else was signed when an officer's key is in a passkey (WebAuthn): the signature is over Authenticator and
+// the SHA-256 of Client, in which the challenge is the SHA-256 of what an officer with another key would have signed.
+type Passkey struct {
+	Authenticator []byte `json:"authenticator_data"`
+	Client        []byte `json:"client_data"`
+}
+
+// The size of Authenticator, which has no extensions, and a bound of Client, in bytes.
+const (
+	authenticatorSize = 37
+	maxClient         = 512
+)
+
+func (p *Passkey) validate() error {
+	if p != nil && (len(p.Authenticator) != authenticatorSize || len(p.Client) == 0 || len(p.Client) > maxClient) {
+		return fmt.Errorf("%w: passkey with authenticator data of %d bytes and client data of %d", ErrMalformed, len(p.Authenticator), len(p.Client))
+	}
+	return nil
 }
 
 // NewNonce returns a nonce for a Consent.
@@ -49,7 +70,7 @@ func (c Consent) validate() error {
 	case len(c.Signature) != consentSize:
 		return fmt.Errorf("%w: approval of %d bytes", ErrMalformed, len(c.Signature))
 	}
-	return nil
+	return c.Passkey.validate()
 }
 
 // person reports whether s can name somebody: letters, digits, points and dashes of ASCII.

@@ -16,10 +16,11 @@ type Order struct {
 	Signers []OrderSignature `json:"signatures"`
 }
 
-// OrderSignature is one officer's Ed25519 signature over the order's text.
+// OrderSignature is one officer's signature over the order's text.
 type OrderSignature struct {
-	Officer   string `json:"officer"`
-	Signature []byte `json:"signature"` // 64 bytes, base64
+	Officer   string   `json:"officer"`
+	Signature []byte   `json:"signature"` // 64 bytes, base64, as in a Consent
+	Passkey   *Passkey `json:"passkey,omitempty"`
 }
 
 // EveryKey stands for all keys of a signer, those of the future included.
@@ -59,6 +60,9 @@ func (o Order) Validate() error {
 	for _, s := range o.Signers {
 		if !person(s.Officer) || len(s.Signature) != consentSize {
 			return fmt.Errorf("%w: officer %.80q with a signature of %d bytes", ErrMalformed, s.Officer, len(s.Signature))
+		}
+		if err := s.Passkey.validate(); err != nil {
+			return err
 		}
 	}
 	if o.Key != EveryKey {

@@ -28,9 +28,10 @@ const (
 
 // Officer is a person who approves, with a key of his own that is in nobody else's hands.
 type Officer struct {
-	Name   string    `toml:"name"`
-	Public PublicKey `toml:"public"` // Ed25519
-	Groups []string  `toml:"groups"`
+	Name    string    `toml:"name"`
+	Public  PublicKey `toml:"public"` // Ed25519, or P-256 with a passkey
+	Groups  []string  `toml:"groups"`
+	Passkey *Passkey  `toml:"passkey,omitempty"` // where the key is one. Optional
 }
 
 // ApprovalRule asks for people's approval. Every rule that applies to a transaction must be satisfied.
@@ -79,7 +80,8 @@ func (i Intent) Text() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-func (i Intent) message(c keymgmt.Consent) []byte {
+// Message is what an officer signs to give c.
+func (i Intent) Message(c keymgmt.Consent) []byte {
 	return fmt.Appendf(nil, "%sofficer %s\nnonce %s\nexpires %s\n", i.Text(), c.Officer, c.Nonce, c.Expires.UTC().Format(time.RFC3339))
 }
 
@@ -91,7 +93,7 @@ func (i Intent) Approve(c keymgmt.Consent, key crypto.Signer) (keymgmt.Consent, 
 	}
 	c.Expires = c.Expires.UTC().Truncate(time.Second)
 	var err error
-	if c.Signature, err = key.Sign(nil, i.message(c), crypto.Hash(0)); err != nil {
+	if c.Signature, err = key.Sign(nil, i.Message(c), crypto.Hash(0)); err != nil {
 		return keymgmt.Consent{}, fmt.Errorf("policy: approve: %w", err)
 	}
 	return c, nil
@@ -143,8 +145,8 @@ func (p *Policy) approvers(r keymgmt.Request, m payload.Meaning, now func(keymgm
 		if err := now(c); err != nil {
 			return nil, err
 		}
-		if !ed25519.Verify(o.Public.Bytes(), intent.message(c), c.Signature) {
-			return nil, deny("approval.signature", "the approval of %s is not for this request under policy %d", o.Name, p.Version())
+		if err := p.file.signed(o, intent.Message(c), proof{c.Signature, c.Passkey}); err != nil {
+			return nil, deny("approval.signature", "the approval of %s is not for this request under policy %d: %v", o.Name, p.Version(), err)
 		}
 		given = append(given, o)
 	}
@@ -231,13 +233,19 @@ func (f *File) validateOfficers() error {
 	if len(f.Officers) > maxOfficers {
 		return fmt.Errorf("%d officers, at most %d", len(f.Officers), maxOfficers)
 	}
+	if err := f.validOrigins(); err != nil {
+		return err
+	}
 	names, publics := map[string]bool{}, map[PublicKey]bool{}
 	for _, k := range f.Keys {
 		publics[k.Public] = true
 	}
 	for _, o := range f.Officers {
-		if (keymgmt.Request{Initiator: o.Name}).ValidPeople() != nil || o.Name == "" || names[o.Name] || publics[o.Public] || o.Public.Algorithm() != keymgmt.Ed25519 {
-			return fmt.Errorf("officer %.80q has no good name, or his name or key is there twice, or it is no Ed25519 key", o.Name)
+		if (keymgmt.Request{Initiator: o.Name}).ValidPeople() != nil || o.Name == "" || names[o.Name] || publics[o.Public] {
+			return fmt.Errorf("officer %.80q has no good name, or his name or key is there twice", o.Name)
+		}
+		if err := f.validKey(o); err != nil {
+			return fmt.Errorf("officer %s: %w", o.Name, err)
 		}
 		names[o.Name], publics[o.Public] = true, true
 	}

@@ -40,7 +40,7 @@ func withOfficers(t *testing.T, b *bank) people {
 	return all
 }
 
-func (p people) approve(t *testing.T, r keymgmt.Request, version uint64, names ...string) []keymgmt.Consent {
+func intentOf(t *testing.T, r keymgmt.Request, version uint64) policy.Intent {
 	t.Helper()
 	m, err := payload.Decode(r.Kind, r.Body)
 	if err != nil {
@@ -50,6 +50,12 @@ func (p people) approve(t *testing.T, r keymgmt.Request, version uint64, names .
 	if err != nil {
 		t.Fatal(err)
 	}
+	return intent
+}
+
+func (p people) approve(t *testing.T, r keymgmt.Request, version uint64, names ...string) []keymgmt.Consent {
+	t.Helper()
+	intent := intentOf(t, r, version)
 	var list []keymgmt.Consent
 	for _, name := range names {
 		c, err := intent.Approve(keymgmt.Consent{Officer: name, Nonce: keymgmt.NewNonce(), Expires: now.Add(time.Hour)}, p[name])
@@ -134,15 +140,8 @@ func TestApprovalsThatAreAttacks(t *testing.T) {
 		"a longer life":  {"approval.signature", func(r *keymgmt.Request, _ *policy.Facts) { r.Consents[0].Expires = now.Add(2 * time.Hour) }},
 		"expired":        {"approval.expires", func(_ *keymgmt.Request, f *policy.Facts) { f.Now = now.Add(time.Hour) }},
 		"good for weeks": {"approval.expires", func(r *keymgmt.Request, _ *policy.Facts) {
-			m, err := payload.Decode(r.Kind, r.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			intent, err := policy.IntentOf(*r, m, version)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Consents[0], err = intent.Approve(keymgmt.Consent{Officer: "alice", Nonce: keymgmt.NewNonce(), Expires: now.Add(14 * 24 * time.Hour)}, all["alice"]); err != nil {
+			var err error
+			if r.Consents[0], err = intentOf(t, *r, version).Approve(keymgmt.Consent{Officer: "alice", Nonce: keymgmt.NewNonce(), Expires: now.Add(14 * 24 * time.Hour)}, all["alice"]); err != nil {
 				t.Fatal(err)
 			}
 		}},

@@ -23,7 +23,7 @@ func (f *File) Explain() []string {
 		lines = append(lines, fmt.Sprintf("the officers who approve are on list %s", f.Roster))
 	}
 	for _, o := range f.Officers {
-		lines = append(lines, fmt.Sprintf("officer %s with key %s approves for %s", o.Name, o.Public.account(), strings.Join(o.Groups, ", ")))
+		lines = append(lines, fmt.Sprintf("officer %s with %s approves for %s", o.Name, f.explainKey(o), strings.Join(o.Groups, ", ")))
 	}
 	if len(f.Thaw) > 0 {
 		lines = append(lines, "a frozen key signs again on the word of "+needsText(f.Thaw))

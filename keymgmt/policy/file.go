@@ -41,8 +41,10 @@ type File struct {
 	Roster string `toml:"roster,omitempty"`
 	// Lists are files of their own that the rules refer to as "list:NAME". Optional.
 	Lists []ListRule `toml:"list,omitempty"`
-	Thaw  []Need     `toml:"thaw,omitempty"` // who lets a frozen key sign again. Optional: nobody
-	Keys  []Key      `toml:"key"`
+	// PasskeyOrigins are the pages on which officers use passkeys, as "http://localhost:7465". Required with passkeys.
+	PasskeyOrigins []string `toml:"passkey_origins,omitempty"`
+	Thaw           []Need   `toml:"thaw,omitempty"` // who lets a frozen key sign again. Optional: nobody
+	Keys           []Key    `toml:"key"`
 }
 
 // Key holds the rules of one key. Exactly one of the sections is there: a key has one purpose, so that no message

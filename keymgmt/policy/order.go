@@ -49,8 +49,9 @@ func (p *Policy) Order(o keymgmt.Order, now time.Time) error {
 			return deny("order.officer", "%q is no officer", s.Officer)
 		case slices.ContainsFunc(given, func(g Officer) bool { return g.Name == s.Officer }):
 			return deny("order.officer", "%s signs twice", s.Officer)
-		case !ed25519.Verify(p.file.Officers[at].Public.Bytes(), OrderText(o), s.Signature):
-			return deny("order.signature", "the signature of %s is not for this order", s.Officer)
+		}
+		if err := p.file.signed(p.file.Officers[at], OrderText(o), proof{s.Signature, s.Passkey}); err != nil {
+			return deny("order.signature", "the signature of %s is not for this order: %v", s.Officer, err)
 		}
 		given = append(given, p.file.Officers[at])
 	}

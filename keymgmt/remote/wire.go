@@ -33,7 +33,7 @@ const (
 
 // Bounds of what is read. A body grows by a third in base64; the rest of a request is short.
 const (
-	maxRequest  = keymgmt.MaxBody*4/3 + 24<<10
+	maxRequest  = keymgmt.MaxBody*4/3 + 40<<10
 	maxResponse = 16 << 10
 	maxMessage  = 1 << 10 // bytes of an error's text
 )
