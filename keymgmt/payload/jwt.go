@@ -1,13 +1,8 @@
 package payload
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,120 +59,6 @@ func (m *Meaning) readJWT(body []byte) error {
 		m.sign = only(keymgmt.P256, digest[:])
 	}
 	return nil
-}
-
-// field is a member of a flat JSON object; value is a string, an int64 or a []string.
-type field struct {
-	name  string
-	value any
-}
-
-// part reads one base64url part: a flat JSON object, without blanks, escapes that are not needed, or a name twice. The
-// order of names is free, since the makers of tokens differ in it; the bytes are signed as they came.
-func part(s string) ([]field, error) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || base64.RawURLEncoding.EncodeToString(raw) != s {
-		return nil, malformed("not canonical base64url")
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, malformed("not a JSON object")
-	}
-	var fields []field
-	seen := map[string]bool{}
-	for dec.More() {
-		f, err := member(dec)
-		if err != nil {
-			return nil, err
-		}
-		if seen[f.name] {
-			return nil, malformed("member %.40q twice", f.name)
-		}
-		seen[f.name] = true
-		fields = append(fields, f)
-	}
-	if t, err := dec.Token(); err != nil || t != json.Delim('}') {
-		return nil, malformed("JSON object does not end")
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, malformed("bytes follow the JSON object")
-	}
-	if again, err := encode(fields); err != nil || !bytes.Equal(again, raw) {
-		return nil, malformed("JSON is not in canonical form")
-	}
-	return fields, nil
-}
-
-func member(dec *json.Decoder) (field, error) {
-	name, err := dec.Token()
-	if err != nil {
-		return field{}, malformed("JSON: %v", err)
-	}
-	f := field{name: name.(string)} // the decoder itself insists on a string here
-	value, err := dec.Token()
-	if err != nil {
-		return field{}, malformed("JSON: %v", err)
-	}
-	switch v := value.(type) {
-	case string:
-		f.value = v
-	case json.Number:
-		n, err := strconv.ParseInt(v.String(), 10, 64)
-		if err != nil {
-			return field{}, malformed("member %.40q is not an integer", f.name)
-		}
-		f.value = n
-	case json.Delim:
-		if v != '[' {
-			return field{}, malformed("member %.40q is an object", f.name)
-		}
-		f.value, err = list(dec)
-		return f, err
-	default:
-		return field{}, malformed("member %.40q is neither text, integer nor list", f.name)
-	}
-	return f, nil
-}
-
-func list(dec *json.Decoder) ([]string, error) {
-	items := []string{}
-	for dec.More() {
-		t, err := dec.Token()
-		s, ok := t.(string)
-		if err != nil || !ok || len(items) == maxAudience {
-			return nil, malformed("a list holds at most %d texts", maxAudience)
-		}
-		items = append(items, s)
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, malformed("JSON: %v", err)
-	}
-	return items, nil
-}
-
-func encode(fields []field) ([]byte, error) {
-	var out bytes.Buffer
-	out.WriteByte('{')
-	for i, f := range fields {
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		for j, v := range []any{f.name, f.value} {
-			if j > 0 {
-				out.WriteByte(':')
-			}
-			var buf bytes.Buffer
-			enc := json.NewEncoder(&buf)
-			enc.SetEscapeHTML(false)
-			if err := enc.Encode(v); err != nil {
-				return nil, err
-			}
-			out.Write(bytes.TrimSuffix(buf.Bytes(), []byte("\n")))
-		}
-	}
-	out.WriteByte('}')
-	return out.Bytes(), nil
 }
 
 // jwtAlgorithms are the names in tokens (RFC 7518, RFC 8037) of what keys here sign with.
