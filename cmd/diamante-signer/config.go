@@ -69,6 +69,24 @@ type Policy struct {
 	Signature string               `toml:"signature"` // the detached signatures: one line for each officer who signed
 	Officers  []protocol.AccountID `toml:"officers"`  // the board's public keys, in the notation of accounts
 	Quorum    int                  `toml:"quorum"`    // how many of them must have signed
+	Lists     []SignedFile         `toml:"list"`      // those that the rules name. Optional
+}
+
+// SignedFile is a file with its detached signatures.
+type SignedFile struct {
+	File      string `toml:"file"`
+	Signature string `toml:"signature"`
+}
+
+// read returns both, named as what they are of in errors.
+func (s SignedFile) read(what string) (signed policy.Signed, err error) {
+	if signed.File, err = boot.ReadFile(s.File, policy.MaxFile); err != nil {
+		return signed, fmt.Errorf("%s: %w", what, err)
+	}
+	if signed.Signatures, err = boot.ReadFile(s.Signature, maxSignature); err != nil {
+		return signed, fmt.Errorf("%s: %w", what, err)
+	}
+	return signed, nil
 }
 
 // Validate checks the shape; what the paths name is read by the commands that need it, so that a token can be made
@@ -97,6 +115,11 @@ func (c *Config) Validate() error {
 		"policy.file":       c.Policy.File, "policy.signature": c.Policy.Signature} {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("%s %q must be an absolute path", name, path)
+		}
+	}
+	for _, l := range c.Policy.Lists {
+		if !filepath.IsAbs(l.File) || !filepath.IsAbs(l.Signature) {
+			return fmt.Errorf("policy.list %q, %q must be absolute paths", l.File, l.Signature)
 		}
 	}
 	if c.PKCS11 == nil && c.Vault == nil {
@@ -188,19 +211,23 @@ func (p Policy) board() policy.Board {
 
 // load reads the policy, checks the officers' signatures, and that every client whom it lets sign may connect.
 func (c *Config) load() (*policy.Policy, error) {
-	file, err := boot.ReadFile(c.Policy.File, policy.MaxFile)
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	signature, err := boot.ReadFile(c.Policy.Signature, maxSignature)
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	rules, err := policy.Load(file, signature, c.Policy.board())
+	file, err := SignedFile{c.Policy.File, c.Policy.Signature}.read("policy")
 	if err != nil {
 		return nil, err
 	}
-	content, err := policy.Check(file)
+	var lists []policy.Signed
+	for _, l := range c.Policy.Lists {
+		list, err := l.read("list")
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list)
+	}
+	rules, err := policy.Load(file.File, file.Signatures, c.Policy.board(), lists...)
+	if err != nil {
+		return nil, err
+	}
+	content, err := policy.Check(file.File)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +280,7 @@ func (c *Config) checkHomes(rules *policy.Policy) error {
 }
 
 // maxSignature bounds the file with the officers' signatures, in bytes.
-const maxSignature = 1 << 10
+const maxSignature = 2 << 10
 
 // checkConfig reads everything that the configuration names, and loads the library, but does not talk to the token: a
 // check must not use up a try of the PIN.
@@ -282,6 +309,10 @@ func checkConfig(_ context.Context, cfg *Config, _ options, stdout io.Writer) er
 		return err
 	}
 	hash := rules.Hash()
-	_, err = fmt.Fprintf(stdout, "configuration is good\npolicy version %d, sha256 %x, %d keys\nlog %s\n", rules.Version(), hash, len(rules.Keys()), key)
+	text := fmt.Sprintf("configuration is good\npolicy version %d, sha256 %x, %d keys\n", rules.Version(), hash, len(rules.Keys()))
+	for _, l := range rules.Lists() {
+		text += fmt.Sprintf("list %s version %d, sha256 %x\n", l.Name, l.Version, l.Hash)
+	}
+	_, err = fmt.Fprintf(stdout, "%slog %s\n", text, key)
 	return err
 }

@@ -6,6 +6,7 @@
 //	diamante-signer init-token -config signer.toml -so-pin-file FILE --yes
 //	diamante-signer keygen -config signer.toml -key anchor/usd/issuing --yes
 //	diamante-signer keys -config signer.toml [--json]
+//	diamante-signer journal -config signer.toml
 //	diamante-signer try-pin -config signer.toml --yes
 //	diamante-signer doctor -config signer.toml [-out FILE] [--json] --yes
 //	diamante-signer evidence -config signer.toml -key ID -ref REF -out FILE
@@ -38,6 +39,7 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   keygen        make keys inside the token, or in Vault where the configuration has them there: -key ID (any number of times)
                 [-algorithm secp256k1|p256] --yes
   keys          list the keys and their addresses: --json
+  journal       write what was allowed, one request a line, for "diamante policy simulate"
   try-pin       try the PIN once, after it was refused and corrected: --yes
   doctor        exercise a device that is not in use yet, and say how it behaves: [-out FILE] [--json] --yes
   evidence      write what proves a signature or a refusal: -key ID -ref REF -out FILE [-without-policy];
@@ -64,6 +66,7 @@ var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdo
 	"keys":         listKeys,
 	"try-pin":      tryPIN,
 	"doctor":       doctor,
+	"journal":      exportJournal,
 	"evidence":     writeEvidence,
 }
 

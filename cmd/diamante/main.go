@@ -9,7 +9,8 @@
 //	diamante keys              list the keys of a signer on this host
 //	diamante hsm doctor        exercise a device, and say how it behaves
 //	diamante check-config      read a program's configuration and what it names
-//	diamante policy explain|lint|sign FILE
+//	diamante policy explain|lint|sign FILE; simulate: what a policy would have changed
+//	diamante list explain|lint|sign FILE    a list that a policy names
 //	diamante officer keygen    make an officer's own key
 //	diamante approve           show an officer what a request would do, and take his approval
 //	diamante reserve attest    say what stands behind an asset; send: deliver it to the signer
@@ -39,7 +40,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(), hsmCommand(),
-		checkConfigCommand(), benchCommand(), policyCommand(), officerCommand(), approveCommand(), reserveCommand(), lienCommand())
+		checkConfigCommand(), benchCommand(), policyCommand(), listCommand(), officerCommand(), approveCommand(), reserveCommand(), lienCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	return root.ExecuteContext(ctx)

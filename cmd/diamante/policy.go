@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -26,25 +27,60 @@ const maxRequestFile = 256 << 10
 
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{Use: "policy", Short: "Write, check and sign what the signer may sign"}
-	c.AddCommand(policyReadCommand("explain", "Say in words what a policy allows", (*policy.File).Explain),
-		policyReadCommand("lint", "Say what in a policy is unwise", (*policy.File).Lint), policySignCommand())
+	c.AddCommand(policyFile.commands()...)
+	c.AddCommand(simulateCommand())
 	return c
 }
 
-func policyReadCommand(use, short string, say func(*policy.File) []string) *cobra.Command {
+func listCommand() *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "Write, check and sign a list of destinations or of officers that a policy names"}
+	c.AddCommand(listFile.commands()...)
+	return c
+}
+
+// document is what officers read in words before they sign it.
+type document interface {
+	Explain() []string
+	Lint() []string
+}
+
+// kindOfFile is what can be done with one kind of file of officers.
+type kindOfFile struct {
+	what string
+	read func(raw []byte) (document, error)
+	sign func(raw []byte, officer crypto.Signer) ([]byte, error)
+}
+
+var (
+	policyFile = kindOfFile{"a policy", func(raw []byte) (document, error) { f, err := policy.Check(raw); return &f, err }, policy.Sign}
+	listFile   = kindOfFile{"a list", func(raw []byte) (document, error) { l, err := policy.CheckList(raw); return &l, err }, policy.SignList}
+)
+
+func (k kindOfFile) commands() []*cobra.Command {
+	return []*cobra.Command{k.readCommand("explain", "Say in words what "+k.what+" allows", document.Explain),
+		k.readCommand("lint", "Say what in "+k.what+" is unwise", document.Lint), k.signCommand()}
+}
+
+// open reads a file and what it says.
+func (k kindOfFile) open(path string) ([]byte, document, error) {
+	raw, err := boot.ReadFile(path, policy.MaxFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := k.read(raw)
+	return raw, d, err
+}
+
+func (k kindOfFile) readCommand(use, short string, say func(document) []string) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " FILE", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			raw, err := boot.ReadFile(args[0], policy.MaxFile)
-			if err != nil {
-				return err
-			}
-			file, err := policy.Check(raw)
+			_, d, err := k.open(args[0])
 			if err != nil {
 				return err
 			}
 			out := bufio.NewWriter(c.OutOrStdout())
-			for _, line := range say(&file) {
+			for _, line := range say(d) {
 				fmt.Fprintln(out, line)
 			}
 			return out.Flush()
@@ -52,21 +88,17 @@ func policyReadCommand(use, short string, say func(*policy.File) []string) *cobr
 	}
 }
 
-func policySignCommand() *cobra.Command {
+func (k kindOfFile) signCommand() *cobra.Command {
 	var key string
 	var yes bool
 	c := &cobra.Command{
-		Use: "sign FILE --key OFFICER_KEY", Short: "Add an officer's line to FILE.sig, after showing what the policy allows", Args: cobra.ExactArgs(1),
+		Use: "sign FILE --key OFFICER_KEY", Short: "Add an officer's line to FILE.sig, after showing what " + k.what + " allows", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			raw, err := boot.ReadFile(args[0], policy.MaxFile)
+			raw, d, err := k.open(args[0])
 			if err != nil {
 				return err
 			}
-			file, err := policy.Check(raw)
-			if err != nil {
-				return err
-			}
-			for _, line := range file.Explain() {
+			for _, line := range d.Explain() {
 				fmt.Fprintln(c.OutOrStdout(), line)
 			}
 			if !yes {
@@ -77,7 +109,7 @@ func policySignCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			line, err := policy.Sign(raw, officer)
+			line, err := k.sign(raw, officer)
 			if err != nil {
 				return err
 			}

@@ -165,21 +165,34 @@ func (f *File) bind(files []Signed) (map[string]*loaded, error) {
 		}
 		lists[found.Name] = found
 	}
+	return lists, f.complete(lists)
+}
+
+// complete checks the policy together with its lists, and takes the officers from the one that is the roster.
+func (f *File) complete(lists map[string]*loaded) error {
 	for _, rule := range f.Lists {
 		if lists[rule.Name] == nil {
-			return nil, fmt.Errorf("%w: the file of list %s is missing", ErrInvalid, rule.Name)
+			return fmt.Errorf("%w: the file of list %s is missing", ErrInvalid, rule.Name)
 		}
 	}
 	if f.Roster != "" {
 		f.Officers = lists[f.Roster].Officers
 		if len(f.Officers) == 0 {
-			return nil, fmt.Errorf("%w: list %s has no officers", ErrInvalid, f.Roster)
+			return fmt.Errorf("%w: list %s has no officers", ErrInvalid, f.Roster)
 		}
 		if err := f.validateOfficers(); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
-	return lists, f.fits(lists)
+	return f.fits(lists)
+}
+
+func load(l List, source Signed) *loaded {
+	b := &loaded{List: l, hash: sha256.Sum256(source.File), source: source, entries: map[string]bool{}}
+	for _, e := range l.Entries {
+		b.entries[e] = true
+	}
+	return b
 }
 
 // find reads one file, as the list that those who signed it decide on.
@@ -201,11 +214,7 @@ func (f *File) find(file Signed) (*loaded, error) {
 		case l.Network != f.Network:
 			return nil, fmt.Errorf("%w: list %s is for network %.80q", ErrInvalid, l.Name, string(l.Network))
 		}
-		b := &loaded{List: l, hash: sha256.Sum256(file.File), source: Signed{bytes.Clone(file.File), bytes.Clone(file.Signatures)}, entries: map[string]bool{}}
-		for _, e := range l.Entries {
-			b.entries[e] = true
-		}
-		return b, nil
+		return load(l, Signed{bytes.Clone(file.File), bytes.Clone(file.Signatures)}), nil
 	}
 	return nil, err
 }
