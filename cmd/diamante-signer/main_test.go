@@ -337,6 +337,10 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("%s over another file: %v", name, err)
 		}
 	}
+	journal, err := r.run("journal") // what was allowed, and no more
+	if err != nil || !strings.Contains(journal, `"ref":"tx/0"`) || strings.Contains(journal, `"ref":"denied"`) {
+		t.Errorf("journal %s, %v", journal, err)
+	}
 	if _, err := r.run("evidence", "-key", "anchor/jwt", "-ref", "none", "-out", r.path("none")); !errors.Is(err, evidence.ErrNothing) {
 		t.Errorf("of nothing: %v", err)
 	}
