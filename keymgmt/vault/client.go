@@ -1,16 +1,16 @@
 package vault
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/hashicorp/vault/api"
 )
 
 // Bounds of an answer, in bytes.
@@ -81,6 +81,7 @@ var (
 type Client struct {
 	cfg   Config
 	http  *http.Client
+	api   *api.Client // over http
 	login login
 
 	mu      sync.Mutex // guards what follows
@@ -102,9 +103,10 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	follow := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // it would get our token
-	return &Client{cfg: cfg, http: &http.Client{Transport: transport, CheckRedirect: follow}, login: newLogin(cfg.Login),
-		changed: make(chan struct{}), wanted: make(chan struct{}, 1)}, nil
+	c := &Client{cfg: cfg, http: &http.Client{Transport: wiping{transport}, CheckRedirect: stay}, login: newLogin(cfg.Login),
+		changed: make(chan struct{}), wanted: make(chan struct{}, 1)}
+	c.api, err = library(cfg, c.http)
+	return c, err
 }
 
 // do makes a request with the current login, and once more with a fresh one if Vault refuses it. Whatever may work later
@@ -136,16 +138,22 @@ func (c *Client) send(ctx context.Context, t token, q call, handle func(answer) 
 	}
 	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	request, err := c.request(limited, t, q)
-	if err != nil {
-		return err
+	if q.body != nil {
+		text, err := json.Marshal(q.body)
+		if err != nil {
+			return fmt.Errorf("vault: %w", err)
+		}
+		limited = context.WithValue(limited, bodyKey{}, &wipedBody{text: text, size: int64(len(text))})
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
+	request := c.api.NewRequest(q.method, "/v1/"+q.path)
+	request.ClientToken = string(t)
+	//lint:ignore SA1019 what replaces it hides the answer's bytes, which are to be wiped
+	response, err := c.api.RawRequestWithContext(limited, request)
+	if response == nil {
 		return lost(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := readAll(response)
+	body, err := readAll(response.Response)
 	defer clear(body)
 	if err != nil {
 		return lost(ctx, err)
@@ -159,59 +167,6 @@ func lost(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return fmt.Errorf("%w: %w", errNotWell, err)
-}
-
-func (c *Client) request(ctx context.Context, t token, q call) (*http.Request, error) {
-	var body io.Reader
-	var size int64
-	if q.body != nil {
-		text, err := json.Marshal(q.body)
-		if err != nil {
-			return nil, fmt.Errorf("vault: %w", err)
-		}
-		body, size = &wipedBody{text: text}, int64(len(text))
-	}
-	r, err := http.NewRequestWithContext(ctx, q.method, strings.TrimRight(c.cfg.Address, "/")+"/v1/"+q.path, body)
-	if err != nil {
-		return nil, fmt.Errorf("vault: %w", err)
-	}
-	r.ContentLength = size
-	r.Header.Set("X-Vault-Request", "true")
-	if t != "" {
-		r.Header.Set("X-Vault-Token", string(t))
-	}
-	if c.cfg.Namespace != "" {
-		r.Header.Set("X-Vault-Namespace", c.cfg.Namespace)
-	}
-	return r, nil
-}
-
-// wipedBody is a request's body that is gone when the transport is done with it, which can be after the answer.
-type wipedBody struct {
-	mu   sync.Mutex // guards what follows: the transport may close while it reads
-	text []byte
-	at   int
-}
-
-// Read gives the next bytes.
-func (w *wipedBody) Read(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.at >= len(w.text) {
-		return 0, io.EOF
-	}
-	n := copy(p, w.text[w.at:])
-	w.at += n
-	return n, nil
-}
-
-// Close wipes the body.
-func (w *wipedBody) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	clear(w.text)
-	w.text = nil
-	return nil
 }
 
 // interpret gives the answer to handle and makes an error of a refusal.
@@ -250,24 +205,6 @@ func into(data any) func(answer) error {
 		}
 		return nil
 	}
-}
-
-// readAll reads the answer into one buffer when its length is known, so that there is one copy to wipe.
-func readAll(r *http.Response) ([]byte, error) {
-	if r.ContentLength > maxAnswer {
-		return nil, errors.New("too long")
-	}
-	if r.ContentLength >= 0 {
-		body := make([]byte, r.ContentLength)
-		_, err := io.ReadFull(r.Body, body)
-		return body, err
-	}
-	var body bytes.Buffer
-	n, err := body.ReadFrom(io.LimitReader(r.Body, maxAnswer+1))
-	if err == nil && n > maxAnswer {
-		err = errors.New("too long")
-	}
-	return body.Bytes(), err
 }
 
 // Ping reports whether Vault answers and our login is good there.

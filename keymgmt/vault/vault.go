@@ -19,9 +19,10 @@
 //     data, unsealed for one approval and wiped. Home says so, and policy gives such keys less.
 //   - Vault sealed, in standby, overloaded or away is keymgmt.ErrUnavailable, never a refusal. So is a login that fails.
 //
-// The HTTP client is a small one of our own instead of Vault's: that one obeys environment variables (one of them turns
-// certificate checks off), follows redirects with the token, retries by itself, and holds private keys in strings, which
-// cannot be wiped. Wiping here covers every copy that this package makes, not those in the buffers of TLS and HTTP.
+// Requests go through Vault's own client, which is kept from what it does by itself: it is given no environment, no
+// redirects, no second tries and no token of its own, its answers are bounded, and bodies pass it by, so that they can be
+// wiped. Wiping covers every copy that this package makes, not those in the buffers of TLS and HTTP. The login's own token
+// is a string and stays in memory until it is collected.
 //
 // Vault's policy for the role needs, beside "default": update on transit/sign/NAME/*, transit/encrypt/NAME and
 // transit/decrypt/NAME, and read on transit/keys/NAME, for the keys used; create, update and read on KV/data/PREFIX/* for
