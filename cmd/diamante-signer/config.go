@@ -39,6 +39,15 @@ type Config struct {
 	Policy Policy `toml:"policy"`
 	// Log is the signer's own audit log.
 	Log Log `toml:"log"`
+	// Mark is what the device remembers of the database.
+	Mark Mark `toml:"mark"`
+}
+
+// Mark is about the anti-rollback mark, which the HSM keeps.
+type Mark struct {
+	// None goes without: a database that is rolled back while the signer is down is then taken for the database. For a
+	// signer whose keys are in no HSM, or whose device cannot keep a data object.
+	None bool `toml:"none"`
 }
 
 // Log names the signer's own audit log.
@@ -124,6 +133,9 @@ func (c *Config) Validate() error {
 	}
 	if c.PKCS11 == nil && c.Vault == nil {
 		return errors.New("pkcs11 or vault is required")
+	}
+	if c.PKCS11 == nil && !c.Mark.None {
+		return errors.New("without pkcs11 nothing can keep a mark: say mark.none = true to go without, and read there what that means")
 	}
 	if c.PKCS11 != nil {
 		if err := c.PKCS11.Validate(); err != nil {

@@ -8,6 +8,7 @@
 //	diamante-signer keys -config signer.toml [--json]
 //	diamante-signer journal -config signer.toml
 //	diamante-signer try-pin -config signer.toml --yes
+//	diamante-signer mark -config signer.toml [-accept-loss REASON --yes]
 //	diamante-signer doctor -config signer.toml [-out FILE] [--json] --yes
 //	diamante-signer evidence -config signer.toml -key ID -ref REF -out FILE
 //
@@ -41,6 +42,7 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   keys          list the keys and their addresses: --json
   journal       write what was allowed, one request a line, for "diamante policy simulate"
   try-pin       try the PIN once, after it was refused and corrected: --yes
+  mark          show what the device remembers of the database; after a loss: -accept-loss REASON --yes
   doctor        exercise a device that is not in use yet, and say how it behaves: [-out FILE] [--json] --yes
   evidence      write what proves a signature or a refusal: -key ID -ref REF -out FILE [-without-policy];
                 of an order -order NONCE, of a policy -policy VERSION`
@@ -52,6 +54,7 @@ type options struct {
 	algorithm keymgmt.Algorithm // of keys to make
 	soPINFile string
 	out       string // where the doctor's profile or the evidence goes
+	accept    string // why the database lost something
 	json, yes bool
 
 	of            evidence.Of
@@ -68,6 +71,7 @@ var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdo
 	"doctor":       doctor,
 	"journal":      exportJournal,
 	"evidence":     writeEvidence,
+	"mark":         mark,
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
@@ -132,6 +136,9 @@ func parse(command string, args []string) (o options, err error) {
 		f.StringVar(&o.soPINFile, "so-pin-file", "", "file with the security officer's PIN")
 	case "try-pin":
 		f.BoolVar(&o.yes, "yes", false, "do it")
+	case "mark":
+		f.BoolVar(&o.yes, "yes", false, "do it")
+		f.StringVar(&o.accept, "accept-loss", "", "why the database is to be taken as it is")
 	case "doctor":
 		f.BoolVar(&o.yes, "yes", false, "do it")
 		f.BoolVar(&o.json, "json", false, "print JSON")

@@ -60,6 +60,9 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 		return err
 	}
 	s := &signers{cfg: service.Config{DB: db, Policy: rules, Keyring: keys.keyring, Log: log}, homes: keys.keyring}
+	if !cfg.Mark.None {
+		s.cfg.Mark = keys.token
+	}
 	if s.sequencer, err = newSequencer(db, cfg, rules, s, log); err != nil {
 		return err
 	}
@@ -92,7 +95,7 @@ func serve(ctx context.Context, cfg *Config, _ options, stdout io.Writer) error 
 	}()
 	err = boot.Serve(ctx, boot.Server(mux, log), l)
 	cancel()
-	err = errors.Join(err, <-opened)
+	err = errors.Join(err, <-opened, s.close())
 	letGo()
 	return errors.Join(err, <-held)
 }
@@ -142,6 +145,24 @@ func (s *signers) open(ctx context.Context, log *slog.Logger) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// closeTimeout bounds the last write of the mark.
+const closeTimeout = 10 * time.Second
+
+// close leaves the mark at what was signed. A device that is away is no reason for a stop to fail: the mark is raised at the
+// next start.
+func (s *signers) close() error {
+	svc := s.ready()
+	if svc == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := svc.Close(ctx); err != nil && !waiting(err) {
+		return err
+	}
+	return nil
 }
 
 // waiting reports whether err may go away by itself. A refused PIN does not, but ending would only start a loop.

@@ -172,7 +172,7 @@ func TestVaultKeys(t *testing.T) {
 	if _, err := r.run("keygen", "-key", "coins/eth", "--yes"); err == nil {
 		t.Error("a key was made over another")
 	}
-	r.cfg.PKCS11 = nil
+	r.cfg.PKCS11, r.cfg.Mark.None = nil, true
 	r.save()
 	for _, args := range []string{"try-pin --yes", "keygen -key b --yes", "doctor --yes"} {
 		if _, err := r.run(strings.Fields(args)...); err == nil {

@@ -140,7 +140,22 @@ func hsmCommand() *cobra.Command {
 	doctor.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	doctor.Flags().BoolVar(&yes, "yes", false, "do it")
 	c := &cobra.Command{Use: "hsm", Short: "Look after a hardware security module"}
-	c.AddCommand(doctor)
+	c.AddCommand(doctor, markCommand())
+	return c
+}
+
+func markCommand() *cobra.Command {
+	var config, reason string
+	var yes bool
+	c := &cobra.Command{
+		Use: "mark", Short: "Show what the device remembers of the signer's database; after a loss, take the database as it is", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return sibling(c, "diamante-signer", "mark", "-config", config, "-accept-loss", reason, fmt.Sprintf("-yes=%t", yes))
+		},
+	}
+	c.Flags().StringVar(&config, "config", "", "the signer's configuration file")
+	c.Flags().StringVar(&reason, "accept-loss", "", "why the database is to be taken as it is; it is recorded")
+	c.Flags().BoolVar(&yes, "yes", false, "do it")
 	return c
 }
 

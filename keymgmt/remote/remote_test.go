@@ -346,7 +346,7 @@ func TestHealth(t *testing.T) {
 	svc, ring := newService(t)
 	client := newClient(t, serve(t, a, svc), a.client(gateway))
 	parts, err := client.Health(t.Context())
-	if err != nil || len(parts) != 5 || parts["journal"] != nil || parts["keyring"] != nil || parts["keys"] != nil || parts["policy"] != nil || parts["clock"] != nil {
+	if err != nil || len(parts) != 6 || parts["mark"] != nil || parts["journal"] != nil || parts["keyring"] != nil || parts["keys"] != nil || parts["policy"] != nil || parts["clock"] != nil {
 		t.Fatalf("%v, %v", parts, err)
 	}
 	mend := ring.Break(errors.New("token removed"))

@@ -103,8 +103,10 @@ func (s *Service) drain() {
 func (s *Service) commit(group []*entry) {
 	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
 	defer cancel()
-	err := audit.Do(ctx, s.cfg.DB, audit.Actor{Kind: "worker", Name: "signer"}, func(ctx context.Context, tx *audit.Tx) error {
-		return s.writeGroup(ctx, tx, group)
+	err := s.guarded(ctx, func() error {
+		return audit.Do(ctx, s.cfg.DB, audit.Actor{Kind: "worker", Name: "signer"}, func(ctx context.Context, tx *audit.Tx) error {
+			return s.writeGroup(ctx, tx, group)
+		})
 	})
 	s.wrote(err)
 	if err == nil {

@@ -43,6 +43,7 @@ func (s *Service) Order(ctx context.Context, caller string, o keymgmt.Order) err
 	case err != nil:
 		return unavailable(err)
 	}
+	s.wroteGroup() // a rollback must not undo it
 	s.cfg.Log.Warn("order of officers", "action", string(o.Action), "key", o.Key, "officers", officers)
 	return nil
 }

@@ -4,6 +4,23 @@
 //	svc, err := service.Open(ctx, service.Config{DB: db, Policy: p, Keyring: keys, Log: log})
 //	signer := svc.For("gateway.diamante.internal") // a keymgmt.Signer for that client
 //
+// Rollback. Limits, sequence numbers, used approvals, orders and high-water marks are worth what the database remembers, so
+// an older copy of it must not pass for it. With Config.Mark, a device outside of it remembers the name of its newest
+// record and the highest version of a policy. What is detected, and answered with ErrRollback:
+//
+//   - at the start, a database without the record that the mark names: restored from a backup, copied back, emptied, or gone
+//     another way since, also when it has grown past the mark's position again; and another device than before;
+//   - at the start, a policy that is older than the mark's, whatever the database says;
+//   - while running, with or without a device, a database that lost a record which this process has seen. Then nothing is
+//     signed until the process is started again, which brings the check at the start.
+//
+// What is not: the mark is raised at the start (and with it whenever a policy is adopted), at most MarkInterval and one write
+// of the device after something was written, and at the end by Close. So a process that is killed leaves what it wrote in
+// that last second unmarked, and a copy that lacks no more than that is taken for the database. While running, a look is
+// LookInterval old at most; a rollback shorter than that goes unseen until the next. Whoever has the PIN can remove the
+// mark: then the signer does not start, and only AcceptLoss, which leaves a record, lets it. Without a device, as with keys
+// in Vault alone, a rollback while the process is down is not detected at all; Open says so in the log.
+//
 // All state is in the signer's database, in schema signer (deploy/schema/signer). Its audit records are in the same
 // database, and the program runs a sequencer for them whose checkpoints this service signs; CheckpointTrace keeps those from
 // making work for each other.
@@ -26,8 +43,9 @@ import (
 
 // The errors of Open besides keymgmt.ErrUnavailable. Each needs an operator.
 var (
-	// ErrRollback: the journal has seen a newer policy or list, or another file of the same version.
-	ErrRollback = errors.New("service: policy or list is older than the journal's")
+	// ErrRollback: the journal has seen a newer policy or list, or another file of the same version; or the device's mark, or
+	// this process, has seen more of the journal than there is.
+	ErrRollback = errors.New("service: rolled back")
 	// ErrOtherKey: the keyring's public key is not the one that the policy registers.
 	ErrOtherKey = errors.New("service: keyring holds another key than the policy registers")
 	// ErrOtherHome: the key is not where the policy says that it is.
@@ -39,12 +57,13 @@ var (
 // MaxInFlight bounds the requests that are worked on at once; others wait for their turn or their deadline.
 const MaxInFlight = 128
 
-// Config is what the signer is made of. Every field but Now is required.
+// Config is what the signer is made of. Every field but Mark and Now is required.
 type Config struct {
 	DB      *audit.DB        // the signer's database
 	Policy  *policy.Policy   // the rules in force until the process ends
 	Keyring Keyring          // where the keys are
 	Log     *slog.Logger     // for what an operator must know beyond the answers
+	Mark    Marker           // remembers how far DB had got; nil when no device can, see the package comment
 	Now     func() time.Time // the clock; nil means the machine's
 }
 
@@ -64,6 +83,7 @@ type Service struct {
 	refs     lanes // one request at a time per key and ref
 	journal  journal
 	slots    chan struct{} // MaxInFlight of them
+	watch    *watch
 
 	mu     sync.Mutex
 	broken map[keymgmt.KeyID]bool // keys whose signature did not verify; guarded by mu
@@ -73,7 +93,8 @@ type Service struct {
 }
 
 // Open checks that the keyring holds exactly the keys that the policy registers and that the policy is not older than
-// any that was in force, and records the policy if it is new. It starts nothing.
+// any that was in force, and records the policy if it is new. With a Mark, database and policy are held to it first, and it
+// is raised to them then. It starts nothing.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -94,10 +115,23 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 			return nil, fmt.Errorf("%w: %s is in %q, not in %q", ErrOtherHome, key, home, cfg.Policy.Home(key))
 		}
 	}
+	var mark keymgmt.Mark
+	if cfg.Mark == nil {
+		cfg.Log.Warn("no device keeps a mark: a database that is rolled back while the signer is down will not be known for one")
+	} else {
+		var err error
+		if mark, err = compare(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
 	if err := adopt(ctx, cfg.DB, cfg.Policy); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, machine: machine, slots: make(chan struct{}, MaxInFlight), broken: map[keymgmt.KeyID]bool{}}, nil
+	s := &Service{cfg: cfg, machine: machine, slots: make(chan struct{}, MaxInFlight), broken: map[keymgmt.KeyID]bool{}}
+	if err := s.begin(ctx, mark); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // For returns the Signer of one client, who was authenticated by that name.

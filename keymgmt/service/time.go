@@ -118,13 +118,14 @@ func (s *Service) clock(now time.Time, t timely) error {
 }
 
 // Health says which parts work: "journal" (the database takes writes), "keyring", "keys" (none is stopped), "policy" (it is
-// in force) and "clock" (it is within its bounds). A nil error is good.
+// in force), "clock" (it is within its bounds) and "mark" (the journal has lost nothing, and the device's mark keeps up). A
+// nil error is good.
 func (s *Service) Health(ctx context.Context) map[string]error {
 	now := s.cfg.Now().UTC()
 	s.mu.Lock()
 	stopped, failure, failed := len(s.broken), s.failure, s.failed
 	s.mu.Unlock()
-	parts := map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": nil, "policy": s.cfg.Policy.Current(now), "clock": nil}
+	parts := map[string]error{"journal": s.cfg.DB.Ping(ctx), "keyring": s.cfg.Keyring.Ping(ctx), "keys": nil, "policy": s.cfg.Policy.Current(now), "clock": nil, "mark": s.watch.health()}
 	if stopped > 0 {
 		parts["keys"] = fmt.Errorf("%w: %d keys are stopped", keymgmt.ErrUnavailable, stopped)
 	}
