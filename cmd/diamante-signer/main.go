@@ -103,7 +103,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 }
 
 // tokenCommands are about the token and nothing else.
-var tokenCommands = map[string]bool{"init-token": true, "try-pin": true, "doctor": true}
+var tokenCommands = map[string]bool{"mark": true, "init-token": true, "try-pin": true, "doctor": true}
 
 func parseAlgorithm(s string) (keymgmt.Algorithm, error) {
 	for _, a := range []keymgmt.Algorithm{keymgmt.Ed25519, keymgmt.Secp256k1, keymgmt.P256} {
