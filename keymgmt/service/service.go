@@ -127,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := adopt(ctx, cfg.DB, cfg.Policy); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, machine: machine, slots: make(chan struct{}, MaxInFlight), broken: map[keymgmt.KeyID]bool{}}
+	s := &Service{cfg: cfg, machine: machine, journal: journal{grew: make(chan struct{}, 1)}, slots: make(chan struct{}, MaxInFlight), broken: map[keymgmt.KeyID]bool{}}
 	if err := s.begin(ctx, mark); err != nil {
 		return nil, err
 	}
