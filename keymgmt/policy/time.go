@@ -60,6 +60,7 @@ func (l Life) covers(what string, now time.Time) error {
 	return nil
 }
 
+// String says it in words.
 func (l Life) String() string {
 	switch {
 	case l.ValidFrom != nil && l.ValidUntil != nil:
