@@ -122,7 +122,7 @@ func world(r *rig.Rig, stdout io.Writer) (story.World, error) {
 	w := story.World{
 		Public: r.PublicURL(), Partner: r.PartnerURL(), Staff: r.StaffURL(), HomeDomain: r.HomeDomain(),
 		Passphrase: string(first.Passphrase), Root: first.Root.String(), Asset: rig.AssetCode,
-		Bank:    &story.Bank{IBAN: rig.BankIBAN, BIC: rig.BankBIC},
+		Bank: &story.Bank{IBAN: rig.BankIBAN, BIC: rig.BankBIC}, Attest: r.Attest,
 		Package: r.Path("export", "audit-"+time.Now().UTC().Format("20060102T150405Z")+".tar"), LogKey: r.LogKeyFile(),
 		Verify:   func(path, key string) error { return export.VerifyFile(path, key, io.Discard) },
 		Progress: stdout,

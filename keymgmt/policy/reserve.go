@@ -215,22 +215,25 @@ func (r *ReserveRule) old(a keymgmt.Attestation, now time.Time) bool {
 	return now.Sub(a.Issued) > time.Duration(r.MaxAge)
 }
 
+// nextWord is how long to wait before asking again when only an attestor's next word can help. That may come at any time.
+const nextWord = 15 * time.Second
+
 // missing is what one of the attestors can mend with his next word: until then the request waits, and is not refused for
-// ever.
-func (r *ReserveRule) missing(rule, format string, args ...any) error {
-	return &Denial{Rule: rule, Reason: fmt.Sprintf(format, args...) + ": it needs the word of " + signatories(r.Attestors), needsApproval: true}
+// ever, which would turn a late word into a lost deposit.
+func (r *ReserveRule) missing(now time.Time, rule, format string, args ...any) error {
+	return &Denial{Rule: rule, Reason: fmt.Sprintf(format, args...) + ": it needs the word of " + signatories(r.Attestors), notBefore: now.Add(nextWord)}
 }
 
 // covers reports, as a nil error, that an amount more may be issued.
 func (r *ReserveRule) covers(network protocol.Hash, amount *big.Int, b *Backing, now time.Time) error {
 	if b == nil || b.Since == nil {
-		return r.missing("transaction.reserve", "nobody has attested the reserve of %s", r.Asset)
+		return r.missing(now, "transaction.reserve", "nobody has attested the reserve of %s", r.Asset)
 	}
 	if _, err := r.trusts(network, b.Newest, now); err != nil {
 		return err
 	}
 	if r.old(b.Newest, now) {
-		return r.missing("transaction.reserve.max_age", "the reserve of %s was attested at %s, over %s ago", r.Asset, b.Newest.Issued.UTC().Format(time.RFC3339), time.Duration(r.MaxAge))
+		return r.missing(now, "transaction.reserve.max_age", "the reserve of %s was attested at %s, over %s ago", r.Asset, b.Newest.Issued.UTC().Format(time.RFC3339), time.Duration(r.MaxAge))
 	}
 	reserve, err1 := stroops(b.Newest.Reserve)
 	total, err2 := stroops(b.Newest.Outstanding)
@@ -243,7 +246,7 @@ func (r *ReserveRule) covers(network protocol.Hash, amount *big.Int, b *Backing,
 		amount = b.Same
 	}
 	if total.Add(total, amount).Cmp(reserve) > 0 {
-		return r.missing("transaction.reserve", "%s would be issued of %s at ledger %d, %s since and this, over the attested reserve of %s",
+		return r.missing(now, "transaction.reserve", "%s would be issued of %s at ledger %d, %s since and this, over the attested reserve of %s",
 			payload.Decimal(total), payload.Decimal(outstanding), b.Newest.Ledger, payload.Decimal(b.Since), payload.Decimal(reserve))
 	}
 	return nil

@@ -68,7 +68,7 @@ var mended = map[string]bool{"transaction.reserve": true, "transaction.reserve.m
 func denied(t *testing.T, err error, rule string) {
 	t.Helper()
 	var denial *policy.Denial
-	if rule == "" && err != nil || rule != "" && (!errors.As(err, &denial) || denial.Rule != rule || errors.Is(err, keymgmt.ErrApprovalNeeded) != mended[rule]) {
+	if rule == "" && err != nil || rule != "" && (!errors.As(err, &denial) || denial.Rule != rule || errors.Is(err, keymgmt.ErrNotYet) != mended[rule]) {
 		t.Errorf("%v, want a denial by %q", err, rule)
 	}
 }

@@ -3,13 +3,14 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// Setup is what the policy of an anchor with one asset is made of. Every field is required. File turns it into the
-// rules; an officer who wants others edits the file before he signs it.
+// Setup is what the policy of an anchor with one asset is made of. Every field is required but the last two. File turns it
+// into the rules; an officer who wants others edits the file before he signs it.
 type Setup struct {
 	Version uint64
 	Network protocol.Passphrase
@@ -28,6 +29,10 @@ type Setup struct {
 	Native Bounds // of root and of distribution, each
 	// Starting bounds the balance with which distribution creates a customer's account.
 	Starting Quantity
+	// Attestors are those whose word the asset's reserve needs, and ReserveAge is how old it may be. Without them the asset is
+	// issued on the gateway's word alone.
+	Attestors  []Signatory
+	ReserveAge time.Duration
 }
 
 // Bounds is how much may leave an account.
@@ -99,6 +104,9 @@ func (s Setup) issuing(asset protocol.Asset) *TransactionRule {
 	r.SetOptions = &SetOptionsRule{SetFlags: []string{"auth_required", "auth_revocable", "auth_clawback_enabled"}, HomeDomains: []string{s.HomeDomain}}
 	r.SetTrustLineFlags = &SetTrustLineFlagsRule{Assets: []protocol.Asset{asset}, Trustors: Anyone(), Set: []string{"authorized"}, Clear: []string{"authorized"}}
 	r.Payments = []PaymentRule{{Assets: []protocol.Asset{asset}, Destinations: Anyone()}}
+	if len(s.Attestors) > 0 {
+		r.Reserves = []ReserveRule{{Asset: asset, MaxAge: Duration(s.ReserveAge), Attestors: s.Attestors}}
+	}
 	return r
 }
 

@@ -108,7 +108,7 @@ func TestReserve(t *testing.T) {
 		t.Helper()
 		n++
 		_, err := svc.For(gateway).Sign(t.Context(), r.issue(fmt.Sprint("tx/", n), amount, sequence, within))
-		if want == "" && err != nil || want != "" && (!errors.Is(err, keymgmt.ErrApprovalNeeded) || !strings.Contains(err.Error(), "rule "+want+":")) {
+		if want == "" && err != nil || want != "" && (!errors.Is(err, keymgmt.ErrNotYet) || !strings.Contains(err.Error(), "rule "+want+":")) {
 			t.Errorf("request %d: %v, want %q", n, err, want)
 		}
 	}
@@ -213,7 +213,7 @@ func TestAnAttestorWhoIsNotOneAnyMore(t *testing.T) {
 	r.setup.Version++
 	r.cfg.Policy = r.ruled()
 	svc := r.start()
-	if _, err := svc.For(gateway).Sign(t.Context(), r.issue("tx/1", 1, 10, time.Minute)); !errors.Is(err, keymgmt.ErrApprovalNeeded) {
+	if _, err := svc.For(gateway).Sign(t.Context(), r.issue("tx/1", 1, 10, time.Minute)); !errors.Is(err, keymgmt.ErrNotYet) {
 		t.Errorf("on the word of who is gone: %v", err)
 	}
 	r.treasury = private
@@ -237,7 +237,7 @@ func TestARuleThatComesLater(t *testing.T) {
 	if err := svc.Attest(t.Context(), gateway, r.word("100", "0", 1, 9)); err != nil {
 		t.Fatal(err)
 	}
-	for amount, want := range map[int64]error{41: keymgmt.ErrApprovalNeeded, 40: nil} {
+	for amount, want := range map[int64]error{41: keymgmt.ErrNotYet, 40: nil} {
 		if _, err := svc.For(gateway).Sign(t.Context(), r.issue(fmt.Sprint("later/", amount), amount, 11, time.Minute)); !errors.Is(err, want) {
 			t.Errorf("%d: %v", amount, err)
 		}
@@ -333,7 +333,7 @@ func (c *chain) ask(t *testing.T, svc *service.Service, request keymgmt.Request,
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.signed = append(c.signed, m.Transaction)
-	case !errors.Is(err, keymgmt.ErrApprovalNeeded):
+	case !errors.Is(err, keymgmt.ErrNotYet):
 		t.Error(err)
 	}
 }

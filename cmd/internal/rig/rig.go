@@ -28,8 +28,10 @@ const (
 	NodeName    = "node.diamante.internal"
 	SignerName  = "signer.diamante.internal"
 	GatewayName = "gateway.diamante.internal"
-	PartnerName = "paycircle.partner.diamante.internal"
-	StaffName   = "officer.staff.diamante.internal"
+	// TreasuryName is the bank's treasury, which reads the ledger and tells the signer what is held.
+	TreasuryName = "treasury.bank.diamante.internal"
+	PartnerName  = "paycircle.partner.diamante.internal"
+	StaffName    = "officer.staff.diamante.internal"
 )
 
 // callTimeout bounds one question to a program, such as whether it is ready.
@@ -53,6 +55,7 @@ type Rig struct {
 	Signer   *Process
 	Node     *Process
 	Gateway  *Process
+	reserve  reserve
 }
 
 // New makes the data folder, or opens it. It starts nothing.

@@ -132,7 +132,7 @@ func newSystem(t *testing.T, pairs int) *system {
 func newWorld(t *testing.T, r *rig.Rig) story.World {
 	t.Helper()
 	w := story.World{Public: r.PublicURL(), Partner: r.PartnerURL(), Staff: r.StaffURL(), HomeDomain: r.HomeDomain(),
-		Passphrase: string(rig.Passphrase), Asset: rig.AssetCode, Bank: &story.Bank{IBAN: rig.BankIBAN, BIC: rig.BankBIC}, Progress: io.Discard}
+		Passphrase: string(rig.Passphrase), Asset: rig.AssetCode, Bank: &story.Bank{IBAN: rig.BankIBAN, BIC: rig.BankBIC}, Attest: r.Attest, Progress: io.Discard}
 	var errs [3]error
 	w.Wallet, errs[0] = r.Client("")
 	w.PartnerClient, errs[1] = r.Client(rig.PartnerName)
@@ -196,6 +196,7 @@ func (s *system) completes(ctx context.Context, w *story.Wallet, id string) erro
 		if err := s.bankWorks(ctx); err != nil {
 			return false, err
 		}
+		_ = s.Tell(ctx) // somebody may be away still: the deadline is the only end
 		if got, err = w.Transaction(ctx, id); err != nil {
 			return false, nil // the gateway is away: the deadline is the only end
 		}

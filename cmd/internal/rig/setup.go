@@ -129,17 +129,26 @@ func (r *Rig) secret(name string) (string, error) {
 // keys makes the token and the keys in it, where they are missing, and returns their addresses.
 func (r *Rig) keys(ctx context.Context) (map[string]protocol.AccountID, error) {
 	known := r.Path("keys.txt")
-	raw, err := os.ReadFile(known)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(known); errors.Is(err, os.ErrNotExist) {
 		// An interrupted run left a token without all keys: nothing relies on them yet, so it starts over.
 		if err := os.RemoveAll(r.Path("token")); err != nil {
 			return nil, fmt.Errorf("rig: %w", err)
 		}
-		if raw, err = r.makeKeys(ctx); err != nil {
+		raw, err := r.makeKeys(ctx)
+		if err != nil {
 			return nil, err
 		}
-		err = r.write(known, raw)
+		if err := r.write(known, raw); err != nil {
+			return nil, err
+		}
 	}
+	return r.knownKeys()
+}
+
+// knownKeys returns the addresses of the keys that were made.
+func (r *Rig) knownKeys() (map[string]protocol.AccountID, error) {
+	known := r.Path("keys.txt")
+	raw, err := os.ReadFile(known)
 	if err != nil {
 		return nil, fmt.Errorf("rig: %w", err)
 	}
@@ -205,6 +214,10 @@ func (r *Rig) writePolicy(keys map[string]protocol.AccountID) error {
 	if err != nil {
 		return err
 	}
+	attestors, err := r.attestors()
+	if err != nil {
+		return err
+	}
 	quantity := func(s string) policy.Quantity {
 		q, err := policy.ParseQuantity(s)
 		if err != nil {
@@ -219,7 +232,7 @@ func (r *Rig) writePolicy(keys map[string]protocol.AccountID) error {
 		AssetCode: AssetCode, HomeDomain: r.HomeDomain(), WebAuthDomain: r.HomeDomain(), TokenIssuer: r.PublicURL(), LogOrigin: r.logOrigin(), SignerOrigin: r.signerOrigin(),
 		Asset:    policy.Bounds{PerTransaction: quantity(assetPerTransaction), PerDay: quantity(assetPerDay)},
 		Native:   policy.Bounds{PerTransaction: quantity(nativePerTransaction), PerDay: quantity(nativePerDay)},
-		Starting: quantity(startingBalance),
+		Starting: quantity(startingBalance), Attestors: attestors, ReserveAge: treasuryAge,
 	}.File()
 	if err != nil {
 		return err
@@ -239,9 +252,12 @@ func (r *Rig) signerOrigin() string { return "diamante.network/signer/" + r.Home
 
 func (r *Rig) logOrigin() string { return "diamante.network/log/" + r.HomeDomain() }
 
-// officer returns the policy officer's key, made the first time.
-func (r *Rig) officer() (ed25519.PrivateKey, error) {
-	path := r.Path("secret", "policy-officer.seed")
+// officer returns the policy officer's key.
+func (r *Rig) officer() (ed25519.PrivateKey, error) { return r.seed("policy-officer") }
+
+// seed returns the key of somebody outside our programs, made the first time.
+func (r *Rig) seed(name string) (ed25519.PrivateKey, error) {
+	path := r.Path("secret", name+".seed")
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		if _, err := node.CreateSeed(path); err != nil {
 			return nil, err

@@ -20,6 +20,7 @@ type Bank struct {
 	mu      sync.Mutex // guards what follows
 	serial  int        // of the last statement
 	balance int64      // of the account, in cents
+	said    int        // the last statement that the treasury has attested, or an earlier one
 }
 
 // CustomerIBAN is the customers' account at another bank: the example that the registry of IBANs gives for Germany.
@@ -108,6 +109,21 @@ func (b *Bank) Statement(version string, entries ...BankEntry) ([]byte, error) {
 		return nil, fmt.Errorf("story: %w", err)
 	}
 	return buf.Bytes(), nil
+}
+
+// unattested returns what the account holds after the statements so far and their number, if the treasury has not told of
+// the last one.
+func (b *Bank) unattested() (cents int64, serial int, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.balance, b.serial, b.said < b.serial
+}
+
+// attested keeps that the treasury has told of the statements up to that number.
+func (b *Bank) attested(serial int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.said = max(b.said, serial)
 }
 
 // balanceElements writes a balance as camt.053 has it: the amount, and on which side it is.

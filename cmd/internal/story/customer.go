@@ -4,13 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/stellar/go-stellar-sdk/txnbuild"
+
+	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // NewCustomer makes a wallet that the partner enrols, and waits until its account exists on the ledger.
@@ -94,10 +99,38 @@ func (w *World) OpenTrustline(ctx context.Context, wallet *Wallet, issuer string
 	})
 }
 
-// Upload hands the bank's statement with these entries to the gateway, until it is taken.
+// centStroops is how many of the ledger's units a cent has.
+const centStroops = 100_000
+
+// Tell has the bank's treasury tell the signer what the account holds, if it has not since the last statement.
+func (w *World) Tell(ctx context.Context) error {
+	cents, serial, ok := w.Bank.unattested()
+	if w.Attest == nil || !ok {
+		return nil
+	}
+	if err := w.Attest(ctx, new(big.Int).Mul(big.NewInt(cents), big.NewInt(centStroops))); err != nil {
+		return err
+	}
+	w.Bank.attested(serial)
+	return nil
+}
+
+// told is Tell until the signer has it: it knows a word on this very ledger perhaps. When somebody is away the word has to
+// come later, and what needs it waits.
+func (w *World) told(ctx context.Context) error {
+	return eventually(ctx, stepTimeout, func() (bool, error) {
+		err := w.Tell(ctx)
+		return err == nil || errors.Is(err, keymgmt.ErrUnavailable) || errors.Is(err, protocol.ErrUnavailable), nil
+	})
+}
+
+// Upload hands the bank's statement with these entries to the gateway, until it is taken, once the treasury has told of it.
 func (w *World) Upload(ctx context.Context, version string, entries ...BankEntry) error {
 	file, err := w.Bank.Statement(version, entries...)
 	if err != nil {
+		return err
+	}
+	if err := w.told(ctx); err != nil {
 		return err
 	}
 	r := request{Method: http.MethodPost, URL: w.Partner + "/v1/statements", Type: "application/xml", Body: file,

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"slices"
 	"time"
@@ -28,9 +29,10 @@ type World struct {
 	PartnerClient          *http.Client
 	StaffClient            *http.Client
 	Bank                   *Bank
-	Package                string                       // where the auditor's package is put
-	LogKey                 string                       // path of the log's public key
-	Verify                 func(path, key string) error // the auditor's own program
+	Attest                 func(ctx context.Context, stroops *big.Int) error // the bank's treasury's word on what it holds; nil when nobody asks for it
+	Package                string                                            // where the auditor's package is put
+	LogKey                 string                                            // path of the log's public key
+	Verify                 func(path, key string) error                      // the auditor's own program
 	Progress               io.Writer
 }
 
