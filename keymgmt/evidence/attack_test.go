@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
@@ -160,7 +161,8 @@ func TestForgedRecords(t *testing.T) {
 		return list.Consents
 	}
 	data := func() map[string]any {
-		return map[string]any{"ref": q.Ref, "kind": "transaction", "sha256": sum(q.Body), "words": m.Brief(), "policy": 7, "public": public.String(), "initiator": "carol"}
+		return map[string]any{"ref": q.Ref, "kind": "transaction", "sha256": sum(q.Body), "words": m.Brief(), "policy": 7, "public": public.String(), "initiator": "carol",
+			"now": time.Now().UTC().Format(time.RFC3339Nano)}
 	}
 	tests := map[string]struct {
 		approvals []keymgmt.Consent
@@ -168,7 +170,7 @@ func TestForgedRecords(t *testing.T) {
 		signature []byte
 		want      string
 	}{
-		"no approvals":             {nil, func(map[string]any) {}, nil, "not all have approved"},
+		"no approvals":             {nil, func(map[string]any) {}, nil, "needs the approval"},
 		"forged approval":          {approve(func(c *keymgmt.Consent) { c.Signature = ed25519.Sign(thief, []byte("x")) }), func(map[string]any) {}, nil, "approval.signature"},
 		"one approval twice":       {approve(func(c *keymgmt.Consent) { c.Officer = "alice" }), func(map[string]any) {}, nil, "approves twice"},
 		"the initiator's approval": {approve(func(c *keymgmt.Consent) { c.Officer = "carol" }), func(map[string]any) {}, nil, "cannot approve"},

@@ -6,7 +6,7 @@
 //	format      "diamante-evidence/1"
 //	body        what was signed, base64, where something was
 //	signature   what the key made of it, base64, where it did
-//	policy      the file in force and the board's signatures on it, as they were loaded; may be left out
+//	policy      the file in force and the lists that it names, with their signatures, as they were loaded; may be left out
 //	records     what the signer's log says of it, each with its index and the path from it to the log's root (RFC 6962)
 //	checkpoint  that root, signed by the log's key (C2SP tlog-checkpoint)
 //
@@ -17,11 +17,14 @@
 //  1. The file is in its one form, and each record is in the log that the key has signed.
 //  2. All records are about the one thing.
 //  3. The body, read anew, does what the record says in words, and the signature is one of the registered key's over it.
-//  4. The policy is the one that the record names, signed by the board that the signer had; it registers that key for that
-//     caller, each approval is one of its officers', over this very request, and there are as many as its rules ask for.
+//  4. The policy is the one that the record names, signed by the board that the signer had, and so are its lists. It
+//     registers that key for that caller, and what was decided by it is decided again: hours, delays, amounts, destinations,
+//     fees, and that enough of its officers approved this very request, that a lien's holder discharged it, that the
+//     attested reserve covers it.
 //
-// So no byte of a bundle can be another one. What a bundle does not prove: that nothing else happened. For that there is
-// the whole log.
+// So no byte of a bundle can be another one. What a bundle does not prove: that nothing else happened, and with it what
+// follows from what was signed before, which are the limits of windows of time and that logs and validators only go
+// forward. For that there is the whole log.
 package evidence
 
 import (
@@ -42,7 +45,7 @@ const Format = "diamante-evidence/1"
 
 // The limits of a bundle.
 const (
-	MaxBundle  = 8 << 20 // bytes; a policy is at most policy.MaxFile, and twice that in JSON
+	MaxBundle  = 32 << 20 // bytes; a policy and each of its lists are at most policy.MaxFile
 	MaxRecords = 200
 	// maxRefusals bounds how many refusals of one request are in its evidence: the newest.
 	maxRefusals = 50
@@ -85,6 +88,13 @@ type Bundle struct {
 
 // Policy is a policy as it was loaded.
 type Policy struct {
+	File       string `json:"file"`
+	Signatures string `json:"signatures"`
+	Lists      []List `json:"lists,omitempty"` // in the order of their names
+}
+
+// List is a list as it was loaded.
+type List struct {
 	File       string `json:"file"`
 	Signatures string `json:"signatures"`
 }
@@ -167,19 +177,23 @@ type Report struct {
 	Signature []byte         `json:"signature,omitempty"`
 	Refusals  []Refusal      `json:"refusals,omitempty"`
 	Order     *keymgmt.Order `json:"order,omitempty"`
-	Log       LogReport      `json:"log"`
+	// Attestations are what the issuance of an asset rests on, Discharges what lets collateral go.
+	Attestations []keymgmt.Attestation `json:"attestations,omitempty"`
+	Discharges   []keymgmt.Discharge   `json:"discharges,omitempty"`
+	Log          LogReport             `json:"log"`
 	// Unchecked says what this bundle leaves to trust in the log, since it has no policy.
 	Unchecked []string `json:"unchecked,omitempty"`
 }
 
 // PolicyReport names the policy in force.
 type PolicyReport struct {
-	Version uint64    `json:"version"`
-	SHA256  string    `json:"sha256"`
-	Adopted time.Time `json:"adopted_at"`
-	Board   []string  `json:"board"`  // who decided what the policy is, as the signer was configured: compare it with your own notes
-	Quorum  int       `json:"quorum"` // how many of them must have signed
-	Checked bool      `json:"checked"`
+	Version uint64            `json:"version"`
+	SHA256  string            `json:"sha256"`
+	Adopted time.Time         `json:"adopted_at"`
+	Board   []string          `json:"board"`           // who decided what the policy is, as the signer was configured: compare it with your own notes
+	Quorum  int               `json:"quorum"`          // how many of them must have signed
+	Lists   map[string]uint64 `json:"lists,omitempty"` // the versions of its lists
+	Checked bool              `json:"checked"`         // its file is here and is what the board has signed
 }
 
 // Approval is an officer's approval that was used up.

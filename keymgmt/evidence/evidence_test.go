@@ -63,7 +63,7 @@ func TestSignature(t *testing.T) {
 		t.Errorf("log %+v, unchecked %q", report.Log, report.Unchecked)
 	}
 	without := must(evidence.Verify(r.file(evidence.Of{Key: q.Key, Ref: q.Ref}, true), r.log))(t)
-	if without.Policy.Checked || len(without.Unchecked) != 3 || without.Of != evidence.OfSignature {
+	if without.Policy.Checked || len(without.Unchecked) != 2 || without.Of != evidence.OfSignature {
 		t.Errorf("without the policy: %+v", without)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -90,7 +91,7 @@ func (c *collector) collect(ctx context.Context, of Of) error {
 	if err := c.sort(); err != nil {
 		return err
 	}
-	v := &verifier{adopted: map[uint64]*adopted{}}
+	v := newVerifier(Bundle{})
 	for _, s := range c.found {
 		body, err := audit.ReadBody(s.text)
 		if err == nil {
@@ -100,15 +101,46 @@ func (c *collector) collect(ctx context.Context, of Of) error {
 			return fmt.Errorf("evidence: record %s: %w", s.id, err)
 		}
 	}
-	version, named := v.inForce()
-	if of.Policy == 0 {
-		for n := range named {
-			if err := c.readAdoption(ctx, n); err != nil {
+	decided, named := v.inForce()
+	if err := c.readNamed(ctx, of, v.backing(), named); err != nil {
+		return err
+	}
+	return errors.Join(c.sort(), c.readPolicy(ctx, decided))
+}
+
+// readNamed adds the records of the policies, the lists and the attestations that the others name.
+func (c *collector) readNamed(ctx context.Context, of Of, reserves []reserve, named []rules) error {
+	policies, lists := map[uint64]bool{of.Policy: true}, map[list]bool{} // a policy's own adoption is there
+	for _, r := range named {
+		if !policies[r.Policy] {
+			if err := c.readAdoption(ctx, r.Policy); err != nil {
 				return err
 			}
 		}
+		policies[r.Policy] = true
+		for name, version := range r.Lists {
+			lists[list{name, version}] = true
+		}
 	}
-	return errors.Join(c.sort(), c.readPolicy(ctx, version))
+	for l := range lists {
+		err := c.readRecords(ctx, func(b audit.Body) bool {
+			var adopted listed
+			return b.Action == actionListed && b.Subject == l.name && data(b.Data, &adopted) == nil && adopted.Version == l.version
+		}, `SELECT xid FROM signer.list WHERE name = $1 AND version = $2`, l.name, int64(l.version))
+		if err != nil {
+			return err
+		}
+	}
+	for _, r := range reserves {
+		err := c.readRecords(ctx, func(b audit.Body) bool {
+			var a attested
+			return b.Action == actionAttested && data(b.Data, &a) == nil && reserve{b.Subject, a.Attestation.Ledger, a.Attestation.Attestor} == r
+		}, `SELECT xid FROM signer.attestation WHERE asset = $1 AND ledger = $2`, r.Asset, r.Ledger)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sort brings the records into the order of the log. One that has no place there yet is ErrNotSigned.
@@ -141,6 +173,7 @@ func (c *collector) readSubject(ctx context.Context, of Of) error {
 	}
 	const transactions = `SELECT xid FROM signer.request WHERE key = $1 AND ref = $2 UNION SELECT xid FROM signer.signature WHERE key = $1 AND ref = $2
 		UNION SELECT xid FROM signer.consent WHERE key = $1 AND ref = $2
+		UNION (SELECT xid FROM signer.seen WHERE key = $1 AND ref = $2 ORDER BY at DESC LIMIT $3)
 		UNION (SELECT xid FROM signer.refusal WHERE key = $1 AND ref = $2 ORDER BY n DESC LIMIT $3)`
 	return c.readRecords(ctx, func(b audit.Body) bool {
 		var about struct {
@@ -177,14 +210,23 @@ func (c *collector) readRecords(ctx context.Context, meant func(audit.Body) bool
 	return nil
 }
 
-func (c *collector) readPolicy(ctx context.Context, version uint64) error {
+// readPolicy adds the policy and the lists in force.
+func (c *collector) readPolicy(ctx context.Context, decided rules) error {
 	var file, signatures []byte
-	err := c.reader.QueryRow(ctx, `SELECT file, signatures FROM signer.policy WHERE version = $1`, int64(version)).Scan(&file, &signatures)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	err := c.reader.QueryRow(ctx, `SELECT file, signatures FROM signer.policy WHERE version = $1`, int64(decided.Policy)).Scan(&file, &signatures)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && file == nil {
+		return nil // from before policies were kept: a bundle without it says so
+	}
+	if err != nil {
 		return fmt.Errorf("evidence: policy: %w", err)
 	}
-	if file != nil {
-		c.bundle.Policy = &Policy{File: string(file), Signatures: string(signatures)}
+	c.bundle.Policy = &Policy{File: string(file), Signatures: string(signatures)}
+	for _, name := range slices.Sorted(maps.Keys(decided.Lists)) {
+		const query = `SELECT file, signatures FROM signer.list WHERE name = $1 AND version = $2`
+		if err := c.reader.QueryRow(ctx, query, name, int64(decided.Lists[name])).Scan(&file, &signatures); err != nil {
+			return fmt.Errorf("evidence: list %s: %w", name, err)
+		}
+		c.bundle.Policy.Lists = append(c.bundle.Policy.Lists, List{File: string(file), Signatures: string(signatures)})
 	}
 	return nil
 }

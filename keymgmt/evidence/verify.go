@@ -4,29 +4,18 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math/big"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/payload"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/signature"
-)
-
-// Actions of records. Others about the same request may be there; what they say is in the log and needs no check.
-const (
-	actionAdopted  = "policy.adopted"
-	actionApproved = "signature.approved"
-	actionUsed     = "approval.used"
-	actionMade     = "signature.made"
-	actionRefused  = "signature.refused"
-	actionFrozen   = "key.frozen"
-	actionThawed   = "key.thawed"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // Verify checks a bundle with the log's public key, and nothing else. What does not hold is a *Fault, ErrInvalid. Verify is
@@ -36,7 +25,7 @@ func Verify(file []byte, key audit.LogKey) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	v := &verifier{bundle: b, adopted: map[uint64]*adopted{}}
+	v := newVerifier(b)
 	for _, step := range []func() error{func() error { return v.log(key) }, v.readRecords, v.readPolicy, v.checkSubject} {
 		if err := step(); err != nil {
 			return Report{}, err
@@ -52,12 +41,19 @@ type verifier struct {
 	report Report
 
 	adopted  map[uint64]*adopted // by version
+	listed   map[list]*listed
+	attested map[reserve]*attested
 	approved *approved
 	used     []used
+	released []released
 	made     *made
 	refused  []refused
 	order    *ordered
 	policy   *policy.Policy // nil when the bundle has none
+}
+
+func newVerifier(b Bundle) *verifier {
+	return &verifier{bundle: b, adopted: map[uint64]*adopted{}, listed: map[list]*listed{}, attested: map[reserve]*attested{}}
 }
 
 // log checks that every record is in the signed tree.
@@ -90,218 +86,136 @@ func (v *verifier) log(key audit.LogKey) error {
 	return nil
 }
 
-// The data of the records, as far as it matters here, and the record it is from. The signer may say more in a record, and
-// what it says is proved, too.
-type (
-	adopted struct {
-		record     audit.Body
-		SHA256     string             `json:"sha256"`
-		Signatures string             `json:"signatures_sha256"`
-		Board      []policy.PublicKey `json:"board"`
-		Quorum     int                `json:"quorum"`
-	}
-	approved struct {
-		record    audit.Body
-		Ref       string            `json:"ref"`
-		Kind      keymgmt.Kind      `json:"kind"`
-		SHA256    string            `json:"sha256"`
-		Words     []string          `json:"words"`
-		Policy    uint64            `json:"policy"`
-		Public    keymgmt.PublicKey `json:"public"`
-		Initiator string            `json:"initiator"`
-	}
-	used struct {
-		record    audit.Body
-		Initiator string            `json:"initiator"`
-		Approvals []keymgmt.Consent `json:"approvals"`
-	}
-	made struct {
-		record    audit.Body
-		SHA256    string `json:"sha256"`
-		Signature string `json:"signature"` // hex
-	}
-	refused struct {
-		record    audit.Body
-		Ref       string   `json:"ref"`
-		Kind      string   `json:"kind"`
-		Caller    string   `json:"caller"`
-		Initiator string   `json:"initiator"`
-		SHA256    string   `json:"sha256"`
-		Words     []string `json:"words"`
-		Policy    uint64   `json:"policy"`
-		Rule      string   `json:"rule"`
-		Reason    string   `json:"reason"`
-	}
-	ordered struct {
-		record audit.Body
-		Order  keymgmt.Order `json:"order"`
-		Policy uint64        `json:"policy"`
-	}
-)
-
-// data reads a record's data into v. Go would take "REF" for "ref", so names that are not in lower case are refused.
-func data(raw json.RawMessage, into any) error {
-	var names map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &names); err != nil {
-		return err
-	}
-	for name := range names {
-		if strings.ToLower(name) != name {
-			return fmt.Errorf("its data has a member %.80q", name)
-		}
-	}
-	return json.Unmarshal(raw, into)
-}
-
-// readRecords reads what the records say, and makes sure that they all are about one request, one order or one policy.
-func (v *verifier) readRecords() error {
-	for i, body := range v.bodies {
-		if err := v.readRecord(body); err != nil {
-			return fault(fmt.Sprintf("records[%d].record", i), "%s: %v", body.Action, err)
-		}
-	}
-	return nil
-}
-
-func (v *verifier) readRecord(body audit.Body) error {
-	switch body.Action {
-	case actionAdopted:
-		return v.readAdopted(body)
-	case actionFrozen, actionThawed:
-		o := ordered{record: body}
-		if v.order != nil || v.report.Key != "" {
-			return errOther
-		}
-		v.order = &o
-		return data(body.Data, &o)
-	}
-	var about struct {
-		Ref string `json:"ref"`
-	}
-	if err := data(body.Data, &about); err != nil {
-		return err
-	}
-	if _, err := keymgmt.ParseKeyID(body.Subject); err != nil || about.Ref == "" {
-		return errors.New("it is about no request")
-	}
-	if v.report.Key == "" {
-		v.report.Key, v.report.Ref = body.Subject, about.Ref
-	}
-	if v.order != nil || v.report.Key != body.Subject || v.report.Ref != about.Ref {
-		return errOther
-	}
-	switch body.Action {
-	case actionApproved:
-		return once(&v.approved, approved{record: body}, body.Data)
-	case actionMade:
-		return once(&v.made, made{record: body}, body.Data)
-	case actionUsed:
-		u := used{record: body}
-		err := data(body.Data, &u)
-		v.used = append(v.used, u)
-		return err
-	case actionRefused:
-		r := refused{record: body}
-		err := data(body.Data, &r)
-		v.refused = append(v.refused, r)
-		return err
-	}
-	return nil
-}
-
-// errOther: a record does not belong to the others.
-var errOther = errors.New("it is about something else than the records before it")
-
-// once reads data of which there is one.
-func once[T any](into **T, t T, raw json.RawMessage) error {
-	if *into != nil {
-		return errors.New("it is there twice")
-	}
-	*into = &t
-	return data(raw, &t)
-}
-
-func (v *verifier) readAdopted(body audit.Body) error {
-	a := adopted{record: body}
-	version, err := strconv.ParseUint(body.Subject, 10, 64)
-	if err != nil || strconv.FormatUint(version, 10) != body.Subject || v.adopted[version] != nil {
-		return fmt.Errorf("version %.40q is none, or is there twice", body.Subject)
-	}
-	v.adopted[version] = &a
-	return data(body.Data, &a)
-}
-
-// inForce returns the version of the policy that decided, and all that the records name.
-func (v *verifier) inForce() (version uint64, named map[uint64]bool) {
-	named = map[uint64]bool{}
+// inForce returns the rules that decided, and all that the records name.
+func (v *verifier) inForce() (decided rules, named []rules) {
 	for _, r := range v.refused {
-		version = r.Policy
-		named[version] = true
+		decided = r.rules
+		named = append(named, decided)
 	}
 	switch {
 	case v.approved != nil:
-		version = v.approved.Policy
+		decided = v.approved.rules
 	case v.order != nil:
-		version = v.order.Policy
+		decided = v.order.rules
 	case len(v.refused) == 0 && len(v.adopted) == 1:
-		for only := range v.adopted {
-			version = only
+		for version, a := range v.adopted {
+			decided = rules{version, a.Lists}
 		}
 	}
-	named[version] = true
-	return version, named
+	return decided, append(named, decided)
 }
 
-// readPolicy makes sure that the policies that the records name are those whose adoption is proved, and that the bundle's
-// policy is the one in force, signed by the board that the signer had.
-func (v *verifier) readPolicy() error {
-	version, named := v.inForce()
-	for n := range named {
-		if v.adopted[n] == nil {
-			return fault("records", "the adoption of policy %d is missing", n)
+// backing returns the attestations that the records name.
+func (v *verifier) backing() (named []reserve) {
+	if v.approved != nil {
+		for _, r := range v.approved.Reserves {
+			named = append(named, r.reserve)
 		}
 	}
-	if len(named) != len(v.adopted) {
-		return fault("records", "they adopt policies that decided nothing here")
+	return named
+}
+
+// complete makes sure that the policies, lists and attestations that the records name are those that they prove, and no
+// others.
+func (v *verifier) complete(named []rules) error {
+	policies, lists, reserves := map[uint64]bool{}, map[list]bool{}, map[reserve]bool{}
+	for _, r := range named {
+		policies[r.Policy] = true
+		for name, version := range r.Lists {
+			lists[list{name, version}] = true
+		}
 	}
-	a := v.adopted[version]
-	report := PolicyReport{Version: version, SHA256: a.SHA256, Adopted: a.record.At, Quorum: a.Quorum}
+	for _, r := range v.backing() {
+		reserves[r] = true
+	}
+	return errors.Join(same("the adoption of policy", policies, v.adopted), same("the adoption of list", lists, v.listed), same("the attestation", reserves, v.attested))
+}
+
+// same compares what is named with what is there.
+func same[K comparable, T any](what string, named map[K]bool, there map[K]*T) error {
+	for k := range named {
+		if there[k] == nil {
+			return fault("records", "%s %v is missing", what, k)
+		}
+	}
+	if len(named) != len(there) {
+		return fault("records", "%s of something else is there", what)
+	}
+	return nil
+}
+
+// readPolicy makes sure that the bundle's policy and lists are those in force, signed by the board that the signer had, and
+// by those whom the policy names for the lists.
+func (v *verifier) readPolicy() error {
+	decided, named := v.inForce()
+	if err := v.complete(named); err != nil {
+		return err
+	}
+	a := v.adopted[decided.Policy]
+	report := PolicyReport{Version: decided.Policy, SHA256: a.SHA256, Adopted: a.record.At, Quorum: a.Quorum, Lists: decided.Lists}
 	board := policy.Board{Quorum: a.Quorum}
 	for _, officer := range a.Board {
 		board.Officers = append(board.Officers, officer.Bytes())
 		address, err := officer.MarshalText()
 		if err != nil {
-			return fault("records", "the board of policy %d: %v", version, err)
+			return fault("records", "the board of policy %d: %v", decided.Policy, err)
 		}
 		report.Board = append(report.Board, string(address))
 	}
 	v.report.Policy = report
-	if v.bundle.Policy == nil {
+	p := v.bundle.Policy
+	if p == nil {
 		v.report.Unchecked = []string{"that the board has signed the policy, since it was left out"}
 		return nil
 	}
-	file, signatures := []byte(v.bundle.Policy.File), []byte(v.bundle.Policy.Signatures)
-	if hexSum(file) != a.SHA256 {
-		return fault("policy.file", "its SHA-256 is not that of policy %d", version)
+	if err := sums("policy", p.File, p.Signatures, a.SHA256, a.Signatures); err != nil {
+		return err
 	}
-	if hexSum(signatures) != a.Signatures {
-		return fault("policy.signatures", "their SHA-256 is not that of policy %d", version)
+	lists, err := v.readLists(decided)
+	if err != nil {
+		return err
 	}
-	p, err := policy.Load(file, signatures, board)
+	loaded, err := policy.Load([]byte(p.File), []byte(p.Signatures), board, lists...)
 	if err != nil {
 		return fault("policy", "%v", err)
 	}
-	if p.Version() != version {
-		return fault("policy.file", "it is version %d, and the log knows it as %d", p.Version(), version)
+	if loaded.Version() != decided.Policy {
+		return fault("policy.file", "it is version %d, and the log knows it as %d", loaded.Version(), decided.Policy)
 	}
-	v.policy, v.report.Policy.Checked = p, true
+	v.policy, v.report.Policy.Checked = loaded, true
+	return nil
+}
+
+func (v *verifier) readLists(decided rules) (lists []policy.Signed, err error) {
+	names := slices.Sorted(maps.Keys(decided.Lists))
+	if len(names) != len(v.bundle.Policy.Lists) {
+		return nil, fault("policy.lists", "there are %d, and %d were in force", len(v.bundle.Policy.Lists), len(names))
+	}
+	for i, name := range names {
+		l, known := v.bundle.Policy.Lists[i], v.listed[list{name, decided.Lists[name]}]
+		if err := sums(fmt.Sprintf("policy.lists[%d]", i), l.File, l.Signatures, known.SHA256, known.Signatures); err != nil {
+			return nil, err
+		}
+		lists = append(lists, policy.Signed{File: []byte(l.File), Signatures: []byte(l.Signatures)})
+	}
+	return lists, nil
+}
+
+// sums checks a signed file against the hashes on record.
+func sums(where, file, signatures, fileSum, signaturesSum string) error {
+	if hexSum([]byte(file)) != fileSum {
+		return fault(where+".file", "its SHA-256 is not that of the one in force")
+	}
+	if hexSum([]byte(signatures)) != signaturesSum {
+		return fault(where+".signatures", "their SHA-256 is not that of the ones it was adopted with")
+	}
 	return nil
 }
 
 // checkSubject checks what the bundle is the evidence of.
 func (v *verifier) checkSubject() error {
 	b := v.bundle
-	if v.approved == nil && (b.Body != nil || b.Signature != nil || v.made != nil || v.used != nil) {
+	if v.approved == nil && (b.Body != nil || b.Signature != nil || v.made != nil || v.used != nil || v.released != nil) {
 		return fault("records", "what is signed, or approved by people, was approved by the policy: that record is missing")
 	}
 	for _, r := range v.refused {
@@ -318,7 +232,7 @@ func (v *verifier) checkSubject() error {
 		v.report.Of, v.report.Kind, v.report.Caller, v.report.Initiator = OfRefusal, last.Kind, last.Caller, last.Initiator
 		v.report.Body, v.report.Words = last.SHA256, last.Words
 		return nil
-	case v.report.Key == "" && len(v.bodies) == 1:
+	case v.report.Key == "":
 		v.report.Of = OfPolicy
 		return nil
 	}
@@ -360,7 +274,7 @@ func (v *verifier) checkRequest() error {
 	if err := v.checkSignature(m); err != nil {
 		return err
 	}
-	return v.checkApprovals(m)
+	return v.checkDecision(m)
 }
 
 func (v *verifier) checkSignature(m payload.Meaning) error {
@@ -388,46 +302,75 @@ func (v *verifier) checkSignature(m payload.Meaning) error {
 	return nil
 }
 
-// checkApprovals checks who asked and who approved against the policy.
-func (v *verifier) checkApprovals(m payload.Meaning) error {
+// checkDecision decides again what was decided, by the policy and on what was known then. What the limits of its windows of
+// time had been used up to, and what logs and validators had signed, is not known here and taken as nothing.
+func (v *verifier) checkDecision(m payload.Meaning) error {
 	a := v.approved
 	key, err := keymgmt.ParseKeyID(v.report.Key)
 	if err != nil {
 		return fault("records", "%v", err)
 	}
+	r := keymgmt.Request{Key: key, Kind: a.Kind, Body: v.bundle.Body, Ref: a.Ref}
+	for _, d := range v.released {
+		r.Discharges = append(r.Discharges, d.Discharges...)
+	}
+	v.report.Discharges = r.Discharges
 	for _, u := range v.used {
 		for _, c := range u.Approvals {
 			v.report.Approvals = append(v.report.Approvals, Approval{Consent: c, Initiator: u.Initiator, Used: u.record.At})
 		}
 	}
+	facts := policy.Facts{Caller: v.report.Caller, Now: a.Now, FirstSeen: a.FirstSeen, Spent: map[policy.Counter]*big.Int{}, Last: &policy.Last{}, Marks: &policy.Marks{}}
+	if facts.Backing, err = v.readBacking(); err != nil {
+		return err
+	}
 	if v.policy == nil {
-		v.report.Unchecked = append(v.report.Unchecked, "that the policy registers the public key for this key id and caller",
-			"that those who approved were officers of the roster, and enough of them")
+		v.report.Unchecked = append(v.report.Unchecked, "that the policy allows it, registers the public key for this key id, and names those who approved")
 		return nil
 	}
-	if v.policy.Public(key) != a.Public || !v.policy.Knows(v.report.Caller, key) {
-		return fault("policy.file", "it does not register %s as %s for %q", a.Public, key, v.report.Caller)
+	if v.policy.Public(key) != a.Public {
+		return fault("policy.file", "it does not register %s as %s", a.Public, key)
 	}
-	var given []policy.Officer
-	for _, u := range v.used {
-		r := keymgmt.Request{Key: key, Kind: a.Kind, Body: v.bundle.Body, Ref: a.Ref, Initiator: u.Initiator, Consents: u.Approvals}
+	asked := v.used
+	if asked == nil {
+		asked = []used{{Initiator: a.Initiator}}
+	}
+	for i, u := range asked {
+		if i > 0 { // asked again after a crash, with other approvals
+			facts.Now = u.record.At
+		}
+		r.Initiator, r.Consents = u.Initiator, u.Approvals
 		if err := r.Validate(); err != nil {
 			return fault("records", "%v", err)
 		}
-		officers, err := v.policy.Approvers(r, m)
-		if err != nil {
-			return fault("records", "an approval does not hold: %v", err)
+		if _, err := v.policy.Decide(r, m, facts); err != nil {
+			return fault("records", "decided again, it is not allowed: %v", err)
 		}
-		for _, o := range officers { // who approves again after a crash still is one
-			if !slices.ContainsFunc(given, func(g policy.Officer) bool { return g.Name == o.Name }) {
-				given = append(given, o)
-			}
-		}
-	}
-	if err := v.policy.Enough(key, m, given); err != nil {
-		return fault("records", "not all have approved: %v", err)
 	}
 	return nil
+}
+
+// readBacking returns what stood behind what was issued.
+func (v *verifier) readBacking() (map[protocol.Asset]*policy.Backing, error) {
+	backing := map[protocol.Asset]*policy.Backing{}
+	for _, r := range v.approved.Reserves {
+		asset, err := protocol.ParseAsset(r.Asset)
+		b := &policy.Backing{Newest: v.attested[r.reserve].Attestation, Since: new(big.Int)}
+		ok := err == nil && backing[asset] == nil
+		if _, whole := b.Since.SetString(r.Since, 10); !whole {
+			ok = false
+		}
+		if r.Same != "" {
+			same, whole := new(big.Int).SetString(r.Same, 10)
+			b.Same, ok = same, ok && whole
+		}
+		if !ok || b.Since.Sign() < 0 {
+			return nil, fault("records", "the reserve of %.100q is not one", r.Asset)
+		}
+		backing[asset] = b
+		v.report.Attestations = append(v.report.Attestations, b.Newest)
+	}
+	return backing, nil
 }
 
 func hexSum(b []byte) string {

@@ -2,6 +2,8 @@ package evidence
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -39,6 +41,12 @@ func (r Report) Lines() (lines []string) {
 	for _, a := range r.Approvals {
 		say("approval", "of %s, nonce %s, used at %s", a.Officer, a.Nonce, stamp(a.Used))
 	}
+	for _, d := range r.Discharges {
+		say("discharge", "of lien %s by %s: %s of %s may leave for %s", d.Lien, d.Holder, d.Amount, d.Asset, d.Destination)
+	}
+	for _, a := range r.Attestations {
+		say("reserve", "of %s: %s held, %s outstanding at ledger %d, attested by %s at %s", a.Asset, a.Reserve, a.Outstanding, a.Ledger, a.Attestor, stamp(a.Issued))
+	}
 	if !r.Approved.IsZero() {
 		say("allowed", "at %s", stamp(r.Approved))
 	}
@@ -50,6 +58,9 @@ func (r Report) Lines() (lines []string) {
 	}
 	p := r.Policy
 	say("policy", "version %d, SHA-256 %s, adopted %s", p.Version, p.SHA256, stamp(p.Adopted))
+	for _, name := range slices.Sorted(maps.Keys(p.Lists)) {
+		say("list", "%s, version %d", name, p.Lists[name])
+	}
 	say("board", "%d of %s", p.Quorum, strings.Join(p.Board, ", "))
 	for _, e := range r.Log.Records {
 		say("record", "%d at %s: %s %s", e.Index, stamp(e.At), e.Action, e.ID)

@@ -102,26 +102,6 @@ func (i Intent) Approve(c keymgmt.Consent, key crypto.Signer) (keymgmt.Consent, 
 // consents checks every approval that a request brings and returns who gave them. One that is not good denies the whole: it
 // is an attack, or a mistake that its officer should hear of.
 func (p *Policy) consents(r keymgmt.Request, m payload.Meaning, facts Facts) ([]Officer, error) {
-	return p.approvers(r, m, func(c keymgmt.Consent) error {
-		switch {
-		case !facts.Now.Before(c.Expires):
-			return deny("approval.expires", "the approval of %s has expired", c.Officer)
-		case c.Expires.After(facts.Now.Add(maxConsent + skew)):
-			return deny("approval.expires", "the approval of %s is good for longer than %s", c.Officer, maxConsent)
-		case facts.Used[c.Nonce]:
-			return deny("approval.nonce", "the approval of %s was used before", c.Officer)
-		}
-		return nil
-	})
-}
-
-// Approvers returns who approved a request, however long ago: that each is on the roster, did not ask for it himself and
-// signed this very request under this policy, once. m must be what payload.Decode made of r. The error is a *Denial.
-func (p *Policy) Approvers(r keymgmt.Request, m payload.Meaning) ([]Officer, error) {
-	return p.approvers(r, m, func(keymgmt.Consent) error { return nil })
-}
-
-func (p *Policy) approvers(r keymgmt.Request, m payload.Meaning, now func(keymgmt.Consent) error) ([]Officer, error) {
 	if len(r.Consents) == 0 {
 		return nil, nil
 	}
@@ -141,9 +121,12 @@ func (p *Policy) approvers(r keymgmt.Request, m payload.Meaning, now func(keymgm
 			return nil, deny("approval.initiator", "%s cannot approve what he asked for", o.Name)
 		case slices.ContainsFunc(given, func(g Officer) bool { return g.Name == o.Name }):
 			return nil, deny("approval.officer", "%s approves twice", o.Name)
-		}
-		if err := now(c); err != nil {
-			return nil, err
+		case !facts.Now.Before(c.Expires):
+			return nil, deny("approval.expires", "the approval of %s has expired", o.Name)
+		case c.Expires.After(facts.Now.Add(maxConsent + skew)):
+			return nil, deny("approval.expires", "the approval of %s is good for longer than %s", o.Name, maxConsent)
+		case facts.Used[c.Nonce]:
+			return nil, deny("approval.nonce", "the approval of %s was used before", o.Name)
 		}
 		if err := p.file.signed(o, intent.Message(c), proof{c.Signature, c.Passkey}); err != nil {
 			return nil, deny("approval.signature", "the approval of %s is not for this request under policy %d: %v", o.Name, p.Version(), err)
@@ -151,30 +134,6 @@ func (p *Policy) approvers(r keymgmt.Request, m payload.Meaning, now func(keymgm
 		given = append(given, o)
 	}
 	return given, nil
-}
-
-// Enough reports whether given are all whom the rules of key ask before m, whatever else they ask. The error is a *Denial.
-func (p *Policy) Enough(key keymgmt.KeyID, m payload.Meaning, given []Officer) error {
-	rule, t := p.keys[key], Transaction(m)
-	if t == nil {
-		return nil
-	}
-	if rule == nil || rule.Transaction == nil {
-		return deny("kind", "key %s may not sign a transaction", key)
-	}
-	out, err := outflows(t)
-	if err != nil {
-		return err
-	}
-	return rule.Transaction.enough(t, out, given)
-}
-
-// enough checks the approvals against all rules that apply to a transaction.
-func (r *TransactionRule) enough(t *payload.Transaction, out map[protocol.Asset]*big.Int, given []Officer) error {
-	if err := r.approved(out, given); err != nil {
-		return err
-	}
-	return r.SetOptions.approved(t, given)
 }
 
 // approved checks the approvals against the rules that apply to a transaction.

@@ -126,7 +126,10 @@ func (p *Policy) transaction(k *Key, t *payload.Transaction, given []Officer, fa
 	if err := p.gates(k, t, facts); err != nil {
 		return reserve, err
 	}
-	return reserve, k.Transaction.enough(t, out, given) // last: people are asked only for what the rules allow
+	if err := k.Transaction.approved(out, given); err != nil { // last: people are asked only for what the rules allow
+		return reserve, err
+	}
+	return reserve, k.Transaction.SetOptions.approved(t, given)
 }
 
 // effects judges t by the rules of its source's key, and returns the most of each asset that leaves.

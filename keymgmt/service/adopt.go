@@ -85,8 +85,8 @@ func (a *adoption) rules(ctx context.Context) error {
 		}
 		board = append(board, policy.PublicKey{PublicKey: public})
 	}
-	return a.record(ctx, "policy.adopted", fmt.Sprint(version), map[string]any{"sha256": hex.EncodeToString(hash[:]),
-		"signatures_sha256": digest(source.Signatures), "board": board, "quorum": source.Board.Quorum})
+	return a.record(ctx, "policy.adopted", fmt.Sprint(version), underRules(a.policy, map[string]any{"sha256": hex.EncodeToString(hash[:]),
+		"signatures_sha256": digest(source.Signatures), "board": board, "quorum": source.Board.Quorum}))
 }
 
 func (a *adoption) lists(ctx context.Context) error {

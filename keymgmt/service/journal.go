@@ -344,7 +344,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 		return admitted{}, err
 	}
 	if !journalled { // else it was written down before a crash
-		k.journal(s.cfg.Policy, e, w)
+		k.journal(e, s.basis(e, facts), w)
 	}
 	k.consume(e, w)
 	s.passGates(k, e, !journalled, w)
@@ -369,8 +369,8 @@ func (k *known) consume(e *entry, w *writes) {
 	}
 }
 
-// journal writes a request down that p allows.
-func (k *known) journal(p *policy.Policy, e *entry, w *writes) {
+// journal writes down a request that was approved on some basis.
+func (k *known) journal(e *entry, basis map[string]any, w *writes) {
 	n, r := e.name(), e.request
 	k.intents[n] = intent{kind: r.Kind.String(), body: r.Body}
 	w.requests = append(w.requests, e)
@@ -378,11 +378,7 @@ func (k *known) journal(p *policy.Policy, e *entry, w *writes) {
 		k.last[c.Origin] = &policy.Last{Size: c.Size, Root: c.Root}
 		w.checkpoints = append(w.checkpoints, c)
 	}
-	data := map[string]any{"ref": n.ref, "kind": r.Kind.String(), "sha256": digest(r.Body), "words": e.meaning.Brief(), "policy": p.Version(), "public": p.Public(r.Key).String()}
-	if r.Initiator != "" {
-		data["initiator"] = r.Initiator
-	}
-	w.record(e, "signature.approved", data)
+	w.record(e, "signature.approved", basis)
 }
 
 // keep stores an answer. When another process was faster, its answer is the one.

@@ -33,7 +33,7 @@ func (s *Service) Order(ctx context.Context, caller string, o keymgmt.Order) err
 			return err
 		}
 		action := map[keymgmt.Action]string{keymgmt.Freeze: "key.frozen", keymgmt.Thaw: "key.thawed"}[o.Action]
-		_, err := tx.Record(ctx, audit.Event{Action: action, Subject: o.Key, Data: map[string]any{"order": o, "policy": s.cfg.Policy.Version()}})
+		_, err := tx.Record(ctx, audit.Event{Action: action, Subject: o.Key, Data: underRules(s.cfg.Policy, map[string]any{"order": o})})
 		return err
 	})
 	var pg *pgconn.PgError

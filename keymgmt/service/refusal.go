@@ -76,8 +76,7 @@ func (s *Service) refuse(ctx context.Context, caller string, r keymgmt.Request, 
 	if !ok {
 		return nil
 	}
-	data := map[string]any{"caller": cut(caller, maxCaller), "sha256": digest(r.Body), "reason": cut(why.Error(), maxReason),
-		"policy": s.cfg.Policy.Version()}
+	data := underRules(s.cfg.Policy, map[string]any{"caller": cut(caller, maxCaller), "sha256": digest(r.Body), "reason": cut(why.Error(), maxReason)})
 	named := r.Validate() == nil
 	if named {
 		data["ref"], data["kind"] = r.Ref, r.Kind.String()

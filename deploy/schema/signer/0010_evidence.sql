@@ -2,17 +2,23 @@
 -- transaction whose records they are. It needs no index of its own, since the records have one by transaction.
 
 -- +goose Up
-ALTER TABLE signer.policy    ADD COLUMN xid xid8, ADD COLUMN file bytea, ADD COLUMN signatures bytea;
-ALTER TABLE signer.request   ADD COLUMN xid xid8;
-ALTER TABLE signer.signature ADD COLUMN xid xid8;
-ALTER TABLE signer.consent   ADD COLUMN xid xid8;
-ALTER TABLE signer.orders    ADD COLUMN xid xid8;
+ALTER TABLE signer.policy      ADD COLUMN xid xid8, ADD COLUMN file bytea, ADD COLUMN signatures bytea;
+ALTER TABLE signer.request     ADD COLUMN xid xid8;
+ALTER TABLE signer.signature   ADD COLUMN xid xid8;
+ALTER TABLE signer.consent     ADD COLUMN xid xid8;
+ALTER TABLE signer.orders      ADD COLUMN xid xid8;
+ALTER TABLE signer.seen        ADD COLUMN xid xid8;
+ALTER TABLE signer.list        ADD COLUMN xid xid8;
+ALTER TABLE signer.attestation ADD COLUMN xid xid8;
 -- Rows from before have none: when they were written is not known any more.
-ALTER TABLE signer.policy    ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
-ALTER TABLE signer.request   ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
-ALTER TABLE signer.signature ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
-ALTER TABLE signer.consent   ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
-ALTER TABLE signer.orders    ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.policy      ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.request     ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.signature   ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.consent     ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.orders      ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.seen        ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.list        ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
+ALTER TABLE signer.attestation ALTER COLUMN xid SET DEFAULT pg_current_xact_id();
 CREATE INDEX consent_request ON signer.consent (key, ref);
 
 -- The policy itself, with the board's signatures: what was decided by it must be provable when it is long replaced.
