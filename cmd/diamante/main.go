@@ -11,8 +11,9 @@
 //	diamante check-config      read a program's configuration and what it names
 //	diamante policy explain|lint|sign FILE; simulate: what a policy would have changed
 //	diamante list explain|lint|sign FILE    a list that a policy names
-//	diamante officer keygen    make an officer's own key
-//	diamante approve           show an officer what a request would do, and take his approval
+//	diamante officer keygen|enrol  make an officer's own key, in a file or a passkey
+//	diamante approve           list what waits for officers, show one of them what a request would do, and take his approval
+//	diamante order new|sign|send   stop keys, or let them sign again
 //	diamante reserve attest    say what stands behind an asset; send: deliver it to the signer
 //	diamante lien discharge    let collateral leave, as the holder of a lien on it
 //	diamante bench             measure, and print ratios
@@ -40,7 +41,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(), hsmCommand(),
-		checkConfigCommand(), benchCommand(), policyCommand(), listCommand(), officerCommand(), approveCommand(), reserveCommand(), lienCommand())
+		checkConfigCommand(), benchCommand(), policyCommand(), listCommand(), officerCommand(), approveCommand(), orderCommand(), reserveCommand(), lienCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	return root.ExecuteContext(ctx)

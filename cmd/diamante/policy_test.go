@@ -54,27 +54,7 @@ func TestOfficersSide(t *testing.T) {
 		}
 		board.Officers, accounts = append(board.Officers, id.Key()), append(accounts, id)
 	}
-	setup := policy.Setup{Version: 3, Network: testNetwork, Gateway: "gateway.diamante.internal", Signer: "signer.diamante.internal", AssetCode: "USD", HomeDomain: "bank.example",
-		WebAuthDomain: "auth.bank.example", TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit",
-		SignerOrigin: "bank.example/signer"}
-	amount, err := policy.ParseQuantity("1000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	setup.Asset, setup.Native, setup.Starting = policy.Bounds{PerTransaction: amount, PerDay: amount}, policy.Bounds{PerTransaction: amount, PerDay: amount}, amount
-	for _, id := range []*protocol.AccountID{&setup.Publics.Root, &setup.Publics.Issuing, &setup.Publics.Distribution, &setup.Publics.Challenge, &setup.Publics.Token, &setup.Publics.Log, &setup.Publics.SignerLog} {
-		public, _, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if *id, err = protocol.AccountIDFromKey(public); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file, err := setup.File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	file, issuing := setupFile(t)
 	file.Officers = []policy.Officer{{Name: "alice", Public: policy.Ledger(accounts[0]), Groups: []string{"treasury"}}}
 	file.Keys[1].Transaction.Approvals = []policy.ApprovalRule{{Needs: []policy.Need{{Group: "treasury", Count: 1}}}}
 	raw, err := policy.Marshal(file)
@@ -108,24 +88,39 @@ func TestOfficersSide(t *testing.T) {
 	if _, err := policy.Load(raw, sigs, board); err != nil {
 		t.Error(err)
 	}
-	approveByHand(t, dir, setup.Publics.Issuing, accounts[0])
+	approveByHand(t, dir, issuing, accounts[0])
+}
+
+// setupFile is an anchor's policy, and the address of its issuing key.
+func setupFile(t *testing.T) (policy.File, protocol.AccountID) {
+	t.Helper()
+	setup := policy.Setup{Version: 3, Network: testNetwork, Gateway: "gateway.diamante.internal", Signer: "signer.diamante.internal", AssetCode: "USD", HomeDomain: "bank.example",
+		WebAuthDomain: "auth.bank.example", TokenIssuer: "https://auth.bank.example/auth", LogOrigin: "bank.example/audit",
+		SignerOrigin: "bank.example/signer"}
+	amount, err := policy.ParseQuantity("1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup.Asset, setup.Native, setup.Starting = policy.Bounds{PerTransaction: amount, PerDay: amount}, policy.Bounds{PerTransaction: amount, PerDay: amount}, amount
+	for _, id := range []*protocol.AccountID{&setup.Publics.Root, &setup.Publics.Issuing, &setup.Publics.Distribution, &setup.Publics.Challenge, &setup.Publics.Token, &setup.Publics.Log, &setup.Publics.SignerLog} {
+		public, _, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *id, err = protocol.AccountIDFromKey(public); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := setup.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, setup.Publics.Issuing
 }
 
 func approveByHand(t *testing.T, dir string, source, officer protocol.AccountID) {
-	one, err := protocol.ParseAmount("1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := txbuild.Build(txbuild.Params{Passphrase: testNetwork, Source: source, Sequence: 7, FeePerOp: 100, NotAfter: time.Now().Add(time.Hour),
-		Operations: []txbuild.Operation{txbuild.Payment{Destination: officer, Asset: protocol.Native(), Amount: one}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := keymgmt.ParseKeyID("anchor/usd/issuing")
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := json.Marshal(approval{Key: key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: "tx/1", Initiator: "erin"})
+	asked := paymentRequest(t, source)
+	request, err := json.Marshal(asked)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +129,7 @@ func approveByHand(t *testing.T, dir string, source, officer protocol.AccountID)
 		t.Fatal(err)
 	}
 	args := []string{"approve", path, "--policy-version", "3", "--officer", "alice", "--key", filepath.Join(dir, "alice.key")}
-	if out := good(t, args...); !strings.Contains(out, "| pays 1.0000000 DIAM to "+officer.String()) || !strings.Contains(out, "initiator erin") {
+	if out := good(t, args...); !strings.Contains(out, "| pays 1.0000000 DIAM to "+source.String()) || !strings.Contains(out, "initiator erin") {
 		t.Errorf("what is shown:\n%s", out)
 	}
 	var consent keymgmt.Consent
@@ -149,4 +144,23 @@ func approveByHand(t *testing.T, dir string, source, officer protocol.AccountID)
 			t.Errorf("%s was shown:\n%s", name, out)
 		}
 	}
+}
+
+// paymentRequest asks for a payment by the issuing key.
+func paymentRequest(t *testing.T, source protocol.AccountID) approval {
+	t.Helper()
+	one, err := protocol.ParseAmount("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := txbuild.Build(txbuild.Params{Passphrase: testNetwork, Source: source, Sequence: 7, FeePerOp: 100, NotAfter: time.Now().Add(time.Hour),
+		Operations: []txbuild.Operation{txbuild.Payment{Destination: source, Asset: protocol.Native(), Amount: one}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keymgmt.ParseKeyID("anchor/usd/issuing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return approval{Key: key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: "tx/1", Initiator: "erin"}
 }

@@ -244,3 +244,18 @@ func (f *File) explainKey(o Officer) string {
 	}
 	return fmt.Sprintf("passkey %s of %s on %s", text, o.Passkey.RP, strings.Join(f.PasskeyOrigins, ", "))
 }
+
+// EnrolmentText is what an officer signs with a new passkey to show that it works: his entry in the roster, and c's nonce.
+func EnrolmentText(o Officer, c keymgmt.Consent) []byte {
+	return fmt.Appendf(nil, "diamante enrolment 1\nofficer %s\nkey %s\nnonce %s\n", o.Name, o.Public.PublicKey, c.Nonce)
+}
+
+// CheckEnrolment checks that the passkey of an officer signed his enrolment on a page of origin, as the signer will check
+// what he approves.
+func CheckEnrolment(o Officer, c keymgmt.Consent, origin string) error {
+	f := File{Officers: []Officer{o}, PasskeyOrigins: []string{origin}}
+	if err := f.validateOfficers(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return f.signed(o, EnrolmentText(o, c), proof{c.Signature, c.Passkey})
+}
