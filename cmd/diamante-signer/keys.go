@@ -57,7 +57,10 @@ type maker interface {
 func keygen(ctx context.Context, cfg *Config, o options, stdout io.Writer) error {
 	there, here := cfg.split(o.keys)
 	if len(there) > 0 {
-		err := withVault(ctx, cfg, func(ctx context.Context, v vaultMaker) error { return makeKeys(ctx, v, there, "Vault", o, stdout) })
+		err := withVault(ctx, cfg, func(ctx context.Context, v vaultMaker) error {
+			o.keys = there
+			return makeKeys(ctx, place{v, "Vault"}, o, stdout)
+		})
 		if err != nil {
 			return err
 		}
@@ -67,7 +70,8 @@ func keygen(ctx context.Context, cfg *Config, o options, stdout io.Writer) error
 	}
 	if len(here) > 0 {
 		return withRing(cfg, false, func(ring *pkcs11.Keyring) error {
-			return makeKeys(ctx, ring, here, fmt.Sprintf("token %q", cfg.PKCS11.TokenLabel), o, stdout)
+			o.keys = here
+			return makeKeys(ctx, place{ring, fmt.Sprintf("token %q", cfg.PKCS11.TokenLabel)}, o, stdout)
 		})
 	}
 	return nil
@@ -85,15 +89,21 @@ func (c *Config) split(ids []keymgmt.KeyID) (there, here []keymgmt.KeyID) {
 	return there, here
 }
 
-func makeKeys(ctx context.Context, home maker, ids []keymgmt.KeyID, where string, o options, stdout io.Writer) error {
-	for _, id := range ids {
+// place is a home with its name for people.
+type place struct {
+	maker
+	name string
+}
+
+func makeKeys(ctx context.Context, home place, o options, stdout io.Writer) error {
+	for _, id := range o.keys {
 		if _, err := home.Public(ctx, id); err == nil {
 			return fmt.Errorf("%w: key %s", pkcs11.ErrExists, id)
 		} else if !errors.Is(err, keymgmt.ErrUnknownKey) {
 			return err
 		}
 		if !o.yes {
-			if _, err := fmt.Fprintf(stdout, "would make key %s in %s\n", id, where); err != nil {
+			if _, err := fmt.Fprintf(stdout, "would make key %s in %s\n", id, home.name); err != nil {
 				return err
 			}
 			continue
