@@ -59,6 +59,9 @@ type share struct {
 	Percent int64  `json:"percent"`
 }
 
+// approvals is not a rate: it alternates between a payment that needs three people and one that needs none.
+var approvals = measurement{"three approvals", "./keymgmt/service", "BenchmarkApprovals", "added-us", ""}
+
 // stages are those of a signature, in order.
 var stages = []string{"decode", "policy", "journal", "device", "verify"}
 
@@ -67,6 +70,8 @@ type benchReport struct {
 	Machine string   `json:"machine"`
 	Figures []figure `json:"figures"`
 	Shares  []share  `json:"signature_shares"`
+	// Approvals is what three approvals of people add to a signature at the median, in microseconds.
+	Approvals int64 `json:"approvals_add_us"`
 }
 
 func benchCommand() *cobra.Command {
@@ -102,6 +107,13 @@ func benchCommand() *cobra.Command {
 					return err
 				}
 				report.Shares = append(report.Shares, share{stage, percent})
+			}
+			out, err := measure(c.Context(), approvals, benchTime)
+			if err != nil {
+				return err
+			}
+			if report.Approvals, err = readRate(strings.NewReader(out), approvals.figure); err != nil && !errors.Is(err, errNoFigure) { // nothing that could be measured
+				return err
 			}
 			return report.print(c.OutOrStdout(), asJSON)
 		},
@@ -178,6 +190,7 @@ func (r benchReport) print(w io.Writer, asJSON bool) error {
 	for _, sh := range r.Shares {
 		fmt.Fprintf(tw, "%s\t%d\t\t\n", sh.Stage, sh.Percent)
 	}
+	fmt.Fprintf(tw, "three approvals add, in microseconds\t%d\t\t\n", r.Approvals)
 	return tw.Flush()
 }
 

@@ -25,12 +25,13 @@ func TestReadRate(t *testing.T) {
 }
 
 func TestPrint(t *testing.T) {
-	r := benchReport{Machine: "a machine", Figures: []figure{{Name: "bare", PerSecond: 4000}, {Name: "through", PerSecond: 1200, Against: "bare", Percent: 30}}}
+	r := benchReport{Machine: "a machine", Figures: []figure{{Name: "bare", PerSecond: 4000}, {Name: "through", PerSecond: 1200, Against: "bare", Percent: 30}},
+		Shares: []share{{"journal", 42}}, Approvals: 567}
 	var out strings.Builder
 	if err := r.print(&out, false); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"a machine", "base", "0.30", "1200"} {
+	for _, want := range []string{"a machine", "base", "0.30", "1200", "journal", "42", "567"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}

@@ -21,6 +21,8 @@ func TestRowsNameWhatIsThere(t *testing.T) {
 		request + `('k', 'two', 'jwt', 'x', 'c', 1), ('k', 'no', 'jwt', 'x', 'c', 9)`:                                                                                   "23503",
 		`INSERT INTO signer.sequence (key, source, sequence, ref) SELECT key, 'x', 1, ref FROM signer.request UNION SELECT 'k', 'x', 1, 'no'`:                           "23503",
 		`INSERT INTO signer.reservation (key, ref, name, seconds, slot, amount) SELECT key, ref, 'x', 1, 1, 1 FROM signer.request UNION SELECT 'k', 'no', 'x', 1, 1, 1`: "23503",
+		`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature) SELECT repeat('ab', 16), 'x', key, 'no', now(), signature FROM signer.signature`:     "23503",
+		`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature) SELECT repeat('AB', 16), 'x', key, ref, now(), signature FROM signer.signature`:      "23514",
 		signed + `SELECT key, 'no', public, signature FROM signer.signature`:                                                                                            "23503",
 		signed + `SELECT key, ref, public, signature FROM signer.signature ON CONFLICT DO NOTHING`:                                                                      "",
 		signed + `SELECT key, ref || 2, upper(public), signature FROM signer.signature`:                                                                                 "23514",

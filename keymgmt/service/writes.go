@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -46,10 +47,7 @@ func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
 	w.queueTime(&b, k)
 	w.queueReservations(&b)
 	w.queueGates(&b)
-	for _, c := range w.consents {
-		b.Queue(`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature) VALUES ($1, $2, $3, $4, $5, $6)`,
-			c.Nonce, c.Officer, c.key, c.ref, c.Expires, c.Signature)
-	}
+	w.queueConsents(&b)
 	if len(w.checkpoints) > 0 {
 		var origins []string
 		var sizes []int64
@@ -73,6 +71,21 @@ func (w *writes) flush(ctx context.Context, tx *audit.Tx, k *known) error {
 		return err
 	}
 	return tx.SendBatch(ctx, &b).Close()
+}
+
+func (w *writes) queueConsents(b *pgx.Batch) {
+	if len(w.consents) == 0 {
+		return
+	}
+	var nonces, officers, keys, refs []string
+	var expires []time.Time
+	var signatures [][]byte
+	for _, c := range w.consents {
+		nonces, officers, keys, refs = append(nonces, c.Nonce), append(officers, c.Officer), append(keys, c.key), append(refs, c.ref)
+		expires, signatures = append(expires, c.Expires), append(signatures, c.Signature)
+	}
+	b.Queue(`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bytea[])`, nonces, officers, keys, refs, expires, signatures)
 }
 
 func (w *writes) queueRequests(b *pgx.Batch, k *known) {

@@ -45,3 +45,7 @@ CREATE TRIGGER has_policy  AFTER INSERT ON signer.request     REFERENCING NEW TA
 CREATE TRIGGER has_request AFTER INSERT ON signer.signature   REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION signer.has_request();
 CREATE TRIGGER has_request AFTER INSERT ON signer.reservation REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION signer.has_request();
 CREATE TRIGGER has_request AFTER INSERT ON signer.sequence    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION signer.has_request();
+
+ALTER TABLE signer.consent DROP CONSTRAINT consent_nonce_check, DROP CONSTRAINT consent_key_ref_fkey;
+ALTER TABLE signer.consent ADD CONSTRAINT consent_nonce_check CHECK (octet_length(nonce) = 32 AND encode(decode(nonce, 'hex'), 'hex') = nonce);
+CREATE TRIGGER has_request AFTER INSERT ON signer.consent     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION signer.has_request();
