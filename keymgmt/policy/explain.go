@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 
@@ -142,47 +141,3 @@ func assets(list []protocol.Asset) string {
 	}
 	return strings.Join(names, ", ")
 }
-
-// Lint says what in a policy is allowed and yet unwise: each line is for a person to think about.
-func (f *File) Lint() []string {
-	var lines []string
-	for i := range f.Keys {
-		k := &f.Keys[i]
-		warn := func(format string, args ...any) {
-			lines = append(lines, k.ID.String()+": "+fmt.Sprintf(format, args...))
-		}
-		if k.SCP != nil {
-			k.SCP.lint(warn)
-		}
-		if k.Transaction == nil {
-			continue
-		}
-		r := k.Transaction
-		k.lintGates(warn)
-		for _, p := range r.Payments {
-			if len(r.Approvals) == 0 && parties(p.Destinations) == "anyone" {
-				warn("pays %s to anyone without anybody's approval", assets(p.Assets))
-			}
-		}
-		if c := r.CreateAccount; c != nil && parties(c.Destinations) == "anyone" && c.MaxStarting.over(oneThousand, 0) {
-			warn("creates accounts for anyone with more than 1000 DIAM")
-		}
-		for _, l := range r.Limits {
-			short := l.Windows[0]
-			for _, w := range l.Windows {
-				if w.Length < short.Length {
-					short = w
-				}
-			}
-			if short.Length > Duration(24*time.Hour) {
-				warn("has no limit on %s for a day or less: all of %s can leave at once", l.Asset, short.Max)
-			}
-			if l.PerTransaction.atto.Cmp(short.Max.atto) > 0 {
-				warn("a transaction may move %s of %s, more than the %s of its window: one of them means nothing", l.PerTransaction, l.Asset, short.Max)
-			}
-		}
-	}
-	return lines
-}
-
-var oneThousand = big.NewInt(1000)

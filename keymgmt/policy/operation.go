@@ -71,8 +71,11 @@ func (r *TransactionRule) conditions(c *payload.Conditions) error {
 	return nil
 }
 
+// minSequence is the one precondition that does not narrow what a transaction can do.
+const minSequence = "min_sequence"
+
 func conditions(c *payload.Conditions) map[string]bool {
-	return map[string]bool{"ledger_bounds": c.Ledgers != nil, "min_sequence": c.MinSequence != nil, "min_sequence_age": c.MinAge != 0,
+	return map[string]bool{"ledger_bounds": c.Ledgers != nil, minSequence: c.MinSequence != nil, "min_sequence_age": c.MinAge != 0,
 		"min_sequence_ledger_gap": c.MinLedgerGap != 0, "extra_signers": len(c.ExtraSigners) > 0}
 }
 
