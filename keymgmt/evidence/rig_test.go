@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,12 +26,13 @@ import (
 func TestMain(m *testing.M) { schematest.Main(m) }
 
 const (
-	passphrase = protocol.Passphrase("Evidence Test Network ; 2026")
-	gateway    = "gateway.diamante.internal"
-	signer     = "signer.diamante.internal"
-	origin     = "bank.example/signer"
-	issuing    = "anchor/usd/issuing"
-	ownLog     = "signer/log"
+	passphrase   = protocol.Passphrase("Evidence Test Network ; 2026")
+	gateway      = "gateway.diamante.internal"
+	signer       = "signer.diamante.internal"
+	origin       = "bank.example/signer"
+	issuing      = "anchor/usd/issuing"
+	distribution = "anchor/usd/distribution"
+	ownLog       = "signer/log"
 )
 
 // rig is a signer with its own log.
@@ -44,6 +46,9 @@ type rig struct {
 	officers map[string]ed25519.PrivateKey
 	policy   *policy.Policy
 	sequence int64
+	ahead    atomic.Int64 // by how much the signer's clock is ahead, in nanoseconds
+	// change alters the policy before it is signed, and returns the files of the lists that it then names.
+	change func(f *policy.File) []policy.Signed
 }
 
 func must[T any](v T, err error) func(testing.TB) T {
@@ -63,19 +68,29 @@ func id(t testing.TB, s string) keymgmt.KeyID {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	db := must(audit.Open(context.Background(), schematest.New(t, schema.Signer), 8))(t)
-	t.Cleanup(db.Close)
-	r := &rig{t: t, db: db, officers: map[string]ed25519.PrivateKey{}}
+	r := &rig{t: t}
+	r.start()
+	return r
+}
+
+func (r *rig) now() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
+
+// start makes the keys and the policy and starts the signer.
+func (r *rig) start() {
+	t := r.t
+	t.Helper()
+	r.db, r.officers = must(audit.Open(context.Background(), schematest.New(t, schema.Signer), 8))(t), map[string]ed25519.PrivateKey{}
+	t.Cleanup(r.db.Close)
 	var keys []keymgmt.KeyID
-	for _, s := range []string{"network/root", issuing, "anchor/usd/distribution", "anchor/sep10", "anchor/jwt", "audit/log", ownLog} {
+	for _, s := range []string{"network/root", issuing, distribution, "anchor/sep10", "anchor/jwt", "audit/log", ownLog} {
 		keys = append(keys, id(t, s))
 	}
 	r.soft = softkey.New(keys...)
 	r.asset = must(protocol.NewCredit("USD", r.account(issuing)))(t)
 	r.policy = r.newPolicy()
-	r.svc = must(service.Open(t.Context(), service.Config{DB: db, Policy: r.policy, Keyring: r.soft, Log: slog.New(slog.DiscardHandler)}))(t)
+	r.svc = must(service.Open(t.Context(), service.Config{DB: r.db, Policy: r.policy, Keyring: r.soft, Log: slog.New(slog.DiscardHandler), Now: r.now}))(t)
 	r.log = must(audit.NewLogKey(origin, ed25519.PublicKey(r.account(ownLog).Key())))(t)
-	sequencer := must(audit.NewSequencer(db, r, audit.Config{Key: r.log, Interval: 10 * time.Millisecond, Quiet: service.CheckpointTrace(id(t, ownLog))}))(t)
+	sequencer := must(audit.NewSequencer(r.db, r, audit.Config{Key: r.log, Interval: 10 * time.Millisecond, Quiet: service.CheckpointTrace(id(t, ownLog))}))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- sequencer.Run(ctx) }()
@@ -85,7 +100,6 @@ func newRig(t testing.TB) *rig {
 			t.Error(err)
 		}
 	})
-	return r
 }
 
 // SignCheckpoint is part of audit.CheckpointSigner.
@@ -115,7 +129,7 @@ func (r *rig) newPolicy() *policy.Policy {
 	quantity := func(s string) policy.Quantity { return must(policy.ParseQuantity(s))(t) }
 	bounds := policy.Bounds{PerTransaction: quantity("1000"), PerDay: quantity("100000")}
 	file := must(policy.Setup{Version: 7, Network: passphrase, Gateway: gateway, Signer: signer,
-		Publics: policy.Publics{Root: r.account("network/root"), Issuing: r.account(issuing), Distribution: r.account("anchor/usd/distribution"),
+		Publics: policy.Publics{Root: r.account("network/root"), Issuing: r.account(issuing), Distribution: r.account(distribution),
 			Challenge: r.account("anchor/sep10"), Token: r.account("anchor/jwt"), Log: r.account("audit/log"), SignerLog: r.account(ownLog)},
 		AssetCode: "USD", HomeDomain: "bank.example", WebAuthDomain: "auth.bank.example", TokenIssuer: "https://auth.bank.example/auth",
 		LogOrigin: "bank.example/audit", SignerOrigin: origin, Asset: bounds, Native: bounds, Starting: quantity("10")}.File())(t)
@@ -134,6 +148,10 @@ func (r *rig) newPolicy() *policy.Policy {
 				Needs: []policy.Need{{Group: "treasury", Count: 2}}}}
 		}
 	}
+	var lists []policy.Signed
+	if r.change != nil {
+		lists = r.change(&file)
+	}
 	text := must(policy.Marshal(file))(t)
 	var board policy.Board
 	var signatures []byte
@@ -146,24 +164,30 @@ func (r *rig) newPolicy() *policy.Policy {
 		signatures = append(signatures, must(policy.Sign(text, private))(t)...)
 	}
 	board.Quorum = 2
-	return must(policy.Load(text, signatures, board))(t)
+	return must(policy.Load(text, signatures, board, lists...))(t)
 }
 
 // pay asks to issue an amount.
 func (r *rig) pay(ref, amount string) keymgmt.Request {
 	r.t.Helper()
+	return r.move(ref, issuing, distribution, amount)
+}
+
+// move asks to pay an amount from the account of one key to that of another.
+func (r *rig) move(ref, from, to, amount string) keymgmt.Request {
+	r.t.Helper()
 	r.sequence++
-	u := must(txbuild.Build(txbuild.Params{Passphrase: passphrase, Source: r.account(issuing), Sequence: r.sequence, FeePerOp: 100,
-		NotAfter: time.Now().Add(5 * time.Minute), Operations: []txbuild.Operation{txbuild.Payment{Destination: r.account("anchor/usd/distribution"),
-			Asset: r.asset, Amount: must(protocol.ParseAmount(amount))(r.t)}}}))(r.t)
-	return keymgmt.Request{Key: id(r.t, issuing), Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: ref}
+	u := must(txbuild.Build(txbuild.Params{Passphrase: passphrase, Source: r.account(from), Sequence: r.sequence, FeePerOp: 100,
+		NotAfter: r.now().Add(5 * time.Minute), Operations: []txbuild.Operation{txbuild.Payment{Destination: r.account(to), Asset: r.asset,
+			Amount: must(protocol.ParseAmount(amount))(r.t)}}}))(r.t)
+	return keymgmt.Request{Key: id(r.t, from), Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: ref}
 }
 
 // approve adds an officer's approval.
 func (r *rig) approve(q *keymgmt.Request, officer string) {
 	r.t.Helper()
 	intent := must(policy.IntentOf(*q, must(payload.Decode(q.Kind, q.Body))(r.t), r.policy.Version()))(r.t)
-	q.Consents = append(q.Consents, must(intent.Approve(keymgmt.Consent{Officer: officer, Nonce: keymgmt.NewNonce(), Expires: time.Now().Add(time.Hour)}, r.officers[officer]))(r.t))
+	q.Consents = append(q.Consents, must(intent.Approve(keymgmt.Consent{Officer: officer, Nonce: keymgmt.NewNonce(), Expires: r.now().Add(time.Hour)}, r.officers[officer]))(r.t))
 }
 
 func (r *rig) sign(q keymgmt.Request, want error) keymgmt.Signature {
