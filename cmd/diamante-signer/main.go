@@ -8,6 +8,7 @@
 //	diamante-signer keys -config signer.toml [--json]
 //	diamante-signer journal -config signer.toml
 //	diamante-signer try-pin -config signer.toml --yes
+//	diamante-signer officer sign|keygen -token FILE
 //	diamante-signer mark -config signer.toml [-accept-loss REASON --yes]
 //	diamante-signer doctor -config signer.toml [-out FILE] [--json] --yes
 //	diamante-signer evidence -config signer.toml -key ID -ref REF -out FILE
@@ -23,6 +24,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/keymgmt"
@@ -80,6 +82,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	if len(args) == 1 && args[0] == childCommand {
 		return child.Run()
+	}
+	if args[0] == officerCommand {
+		return officer(ctx, args[1:], os.Stdin, stdout)
 	}
 	command, ok := commands[args[0]]
 	if !ok {

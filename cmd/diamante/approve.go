@@ -9,36 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/diamante/gateway/cmd/internal/paper"
 	"github.com/diamante/gateway/keymgmt"
-	"github.com/diamante/gateway/keymgmt/payload"
-	"github.com/diamante/gateway/keymgmt/policy"
 )
-
-// approval is what an officer is asked: a request as it will go to the signer, without consents.
-type approval struct {
-	Key       keymgmt.KeyID `json:"key"`
-	Kind      keymgmt.Kind  `json:"kind"`
-	Body      []byte        `json:"body"` // base64
-	Ref       string        `json:"ref"`
-	Initiator string        `json:"initiator"`
-}
-
-func (a approval) request() keymgmt.Request {
-	return keymgmt.Request{Key: a.Key, Kind: a.Kind, Body: a.Body, Ref: a.Ref, Initiator: a.Initiator}
-}
-
-// intent reads what is asked, here and by nobody else.
-func (a approval) intent(version uint64) (policy.Intent, error) {
-	r := a.request()
-	if err := r.Validate(); err != nil {
-		return policy.Intent{}, err
-	}
-	m, err := payload.Decode(r.Kind, r.Body)
-	if err != nil {
-		return policy.Intent{}, err
-	}
-	return policy.IntentOf(r, m, version)
-}
 
 // approver is how the command approves.
 type approver struct {
@@ -63,7 +36,7 @@ func approveCommand() *cobra.Command {
 			case len(args) == 0:
 				return errors.New("name a file with a request, or --gateway")
 			}
-			var asked approval
+			var asked paper.Request
 			if err := readStrict(args[0], &asked); err != nil {
 				return err
 			}
@@ -84,7 +57,7 @@ func approveCommand() *cobra.Command {
 }
 
 // approve shows what is asked and returns the officer's approval, nil when he gives none.
-func (a *approver) approve(c *cobra.Command, asked approval) (*keymgmt.Consent, error) {
+func (a *approver) approve(c *cobra.Command, asked paper.Request) (*keymgmt.Consent, error) {
 	file, err := a.file()
 	if err != nil {
 		return nil, err
@@ -96,12 +69,12 @@ func (a *approver) approve(c *cobra.Command, asked approval) (*keymgmt.Consent, 
 		}
 		version = file.Version
 	}
-	intent, err := asked.intent(version)
+	intent, err := asked.Intent(version)
 	if err != nil {
 		return nil, err
 	}
 	consent := keymgmt.Consent{Officer: a.officer, Nonce: keymgmt.NewNonce(), Expires: time.Now().Add(a.life).UTC().Truncate(time.Second)}
-	w := paper{text: string(intent.Message(consent)), message: intent.Message(consent), helper: helperRequest{Approve: &helperApproval{asked, version, consent}}}
+	w := paper.Paper{Approve: &paper.Approval{Request: asked, Version: version, Consent: consent}}
 	if ok, err := a.agrees(c, w); err != nil || !ok {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/cmd/internal/paper"
 	"github.com/diamante/gateway/keymgmt"
 )
 
@@ -57,15 +58,15 @@ func (d *desk) open() error {
 
 // waitingRequest is a request that waits, as the gateway shows it.
 type waitingRequest struct {
-	ID        string   `json:"id"`
-	Request   approval `json:"request"`
-	SHA256    string   `json:"sha256"`
-	Why       string   `json:"why"`
-	State     string   `json:"state"`
-	Outcome   string   `json:"outcome"`
-	At        string   `json:"at"`
-	Until     string   `json:"until"`
-	Approvals []given  `json:"approvals"`
+	ID        string        `json:"id"`
+	Request   paper.Request `json:"request"`
+	SHA256    string        `json:"sha256"`
+	Why       string        `json:"why"`
+	State     string        `json:"state"`
+	Outcome   string        `json:"outcome"`
+	At        string        `json:"at"`
+	Until     string        `json:"until"`
+	Approvals []given       `json:"approvals"`
 }
 
 // given is what became of an approval.

@@ -88,7 +88,7 @@ func TestApproveAtGateway(t *testing.T) {
 	if out := good(t, append(one, "--yes")...); !strings.Contains(out, "the signer counts it") || len(s.consents) != 1 {
 		t.Errorf("handed in:\n%s", out)
 	}
-	intent, err := s.request.Request.intent(file.Version)
+	intent, err := s.request.Request.Intent(file.Version)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/cmd/internal/paper"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/remote"
@@ -28,7 +29,8 @@ func orderNewCommand() *cobra.Command {
 		Use: "new freeze|thaw FILE --key ID|'*' --reason TEXT", Short: "Write an order that nobody has signed yet", Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			o := keymgmt.Order{Action: keymgmt.Action(args[0]), Key: key, Nonce: keymgmt.NewNonce(), Issued: time.Now().UTC().Truncate(time.Second), Reason: reason}
-			if err := unsigned(o); err != nil {
+			message, err := paper.Paper{Order: &o}.Message()
+			if err != nil {
 				return err
 			}
 			raw, err := json.MarshalIndent(o, "", "  ")
@@ -43,19 +45,13 @@ func orderNewCommand() *cobra.Command {
 			if err := errors.Join(err, f.Close()); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s%s waits for signatures\n", policy.OrderText(o), args[1])
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s%s waits for signatures\n", message, args[1])
 			return err
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "the key, or '*' for all of them")
 	c.Flags().StringVar(&reason, "reason", "", "why, for those who read the log")
 	return c
-}
-
-// unsigned checks an order but for its signatures.
-func unsigned(o keymgmt.Order) error {
-	o.Signers = []keymgmt.OrderSignature{{Officer: "nobody", Signature: make([]byte, 64)}}
-	return o.Validate()
 }
 
 func orderSignCommand() *cobra.Command {
@@ -67,16 +63,13 @@ func orderSignCommand() *cobra.Command {
 			if err := readStrict(args[0], &o); err != nil {
 				return err
 			}
-			if err := unsigned(o); err != nil {
-				return err
-			}
 			file, err := p.file()
 			if err != nil {
 				return err
 			}
 			bare := o
-			bare.Signers = []keymgmt.OrderSignature{{Officer: p.officer}}
-			w := paper{text: string(policy.OrderText(o)), message: policy.OrderText(o), helper: helperRequest{Order: &bare}}
+			bare.Signers = nil
+			w := paper.Paper{Order: &bare}
 			if ok, err := p.agrees(c, w); err != nil || !ok {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/diamante/gateway/cmd/internal/paper"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/signature"
@@ -27,17 +28,21 @@ const scalarSize = 32
 var base64url = base64.RawURLEncoding.Strict()
 
 // signOnPage shows a paper on a page of this machine and takes what the officer's passkey makes of it.
-func (p *pen) signOnPage(c *cobra.Command, f *policy.File, w paper) (sig []byte, k *keymgmt.Passkey, err error) {
+func (p *pen) signOnPage(c *cobra.Command, f *policy.File, w paper.Paper) (sig []byte, k *keymgmt.Passkey, err error) {
 	at := slices.IndexFunc(f.Officers, func(o policy.Officer) bool { return o.Name == p.officer })
 	if at < 0 || f.Officers[at].Passkey == nil {
 		return nil, nil, fmt.Errorf("%q has no passkey in policy %d", p.officer, f.Version)
 	}
 	o := f.Officers[at]
+	message, err := w.Message()
+	if err != nil {
+		return nil, nil, err
+	}
 	listeners, port, err := listenLocal(p.port)
 	if err != nil {
 		return nil, nil, err
 	}
-	first := ask{Title: "Approve this?", Text: w.text, Action: "get", RP: o.Passkey.RP, Challenge: challenge(w.message), Credential: o.Passkey.Credential}
+	first := ask{Title: "Sign this?", Text: string(message), Action: "get", RP: o.Passkey.RP, Challenge: challenge(message), Credential: o.Passkey.Credential}
 	shown := newPage(port, first, func(t told) (*ask, error) {
 		sig, k, err = t.assertion(o.Public.PublicKey)
 		return nil, err

@@ -113,7 +113,7 @@ func TestPasskeyInBrowser(t *testing.T) {
 	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &consent); err != nil || consent.Passkey == nil {
 		t.Fatal(err, out)
 	}
-	intent, err := asked.intent(file.Version)
+	intent, err := asked.Intent(file.Version)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/cmd/internal/paper"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 )
@@ -40,25 +41,6 @@ func (p *pen) flags(c *cobra.Command) {
 	f.Uint16Var(&p.port, "port", passkeyPort, "of that page; the policy names its origin")
 	f.StringVar(&p.policy, "policy", "", "your own copy of the policy in force")
 	f.BoolVar(&p.yes, "yes", false, "do it without asking")
-}
-
-// paper is what an officer is asked to sign. Every kind of key signs message; a token's helper derives it once more.
-type paper struct {
-	text    string
-	message []byte
-	helper  helperRequest
-}
-
-// helperRequest is what `diamante-signer officer` is told. It reads the request for itself and signs no other text.
-type helperRequest struct {
-	Approve *helperApproval `json:"approve,omitempty"`
-	Order   *keymgmt.Order  `json:"order,omitempty"`
-}
-
-type helperApproval struct {
-	Request approval        `json:"request"`
-	Version uint64          `json:"policy_version"`
-	Consent keymgmt.Consent `json:"consent"`
 }
 
 // check says whether the flags name one key, and what is missing besides.
@@ -95,12 +77,16 @@ func (p *pen) file() (*policy.File, error) {
 
 // agrees shows a paper and reports whether it is to be signed: with --yes, or when he types yes. Whoever is not there to
 // type has not agreed.
-func (p *pen) agrees(c *cobra.Command, w paper) (bool, error) {
+func (p *pen) agrees(c *cobra.Command, w paper.Paper) (bool, error) {
+	message, err := w.Message()
+	if err != nil {
+		return false, err
+	}
 	if p.yes || p.passkey { // the page asks
-		_, err := fmt.Fprint(c.ErrOrStderr(), w.text)
+		_, err := c.ErrOrStderr().Write(message)
 		return true, err
 	}
-	if _, err := fmt.Fprint(c.OutOrStdout(), w.text); err != nil {
+	if _, err := c.OutOrStdout().Write(message); err != nil {
 		return false, err
 	}
 	if _, err := fmt.Fprint(c.ErrOrStderr(), "type yes to sign exactly this: "); err != nil {
@@ -110,12 +96,12 @@ func (p *pen) agrees(c *cobra.Command, w paper) (bool, error) {
 	if strings.TrimSpace(line) == "yes" {
 		return true, nil
 	}
-	_, err := fmt.Fprintln(c.OutOrStdout(), "nothing was signed; type yes, or add --yes, to sign exactly this")
+	_, err = fmt.Fprintln(c.OutOrStdout(), "nothing was signed; type yes, or add --yes, to sign exactly this")
 	return false, err
 }
 
 // sign signs a paper.
-func (p *pen) sign(c *cobra.Command, f *policy.File, w paper) ([]byte, *keymgmt.Passkey, error) {
+func (p *pen) sign(c *cobra.Command, f *policy.File, w paper.Paper) ([]byte, *keymgmt.Passkey, error) {
 	switch {
 	case p.passkey:
 		return p.signOnPage(c, f, w)
@@ -123,12 +109,16 @@ func (p *pen) sign(c *cobra.Command, f *policy.File, w paper) ([]byte, *keymgmt.
 		sig, err := p.signInToken(c.Context(), w)
 		return sig, nil, err
 	}
+	message, err := w.Message()
+	if err != nil {
+		return nil, nil, err
+	}
 	private, err := readOfficer(p.key)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer clear(private)
-	sig, err := private.Sign(nil, w.message, crypto.Hash(0))
+	sig, err := private.Sign(nil, message, crypto.Hash(0))
 	return sig, nil, err
 }
 
@@ -137,8 +127,8 @@ const maxHelperAnswer = 4 << 10
 
 // signInToken has the signer's program, the one that links C, sign with the officer's token. It is started for this one
 // signature, reads what is asked for itself, shows it and asks for the PIN on the terminal.
-func (p *pen) signInToken(ctx context.Context, w paper) ([]byte, error) {
-	asked, err := json.Marshal(w.helper)
+func (p *pen) signInToken(ctx context.Context, w paper.Paper) ([]byte, error) {
+	asked, err := json.Marshal(w)
 	if err != nil {
 		return nil, err
 	}

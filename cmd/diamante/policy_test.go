@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/diamante/gateway/cmd/internal/paper"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/node/protocol"
@@ -147,7 +148,7 @@ func approveByHand(t *testing.T, dir string, source, officer protocol.AccountID)
 }
 
 // paymentRequest asks for a payment by the issuing key.
-func paymentRequest(t *testing.T, source protocol.AccountID) approval {
+func paymentRequest(t *testing.T, source protocol.AccountID) paper.Request {
 	t.Helper()
 	one, err := protocol.ParseAmount("1")
 	if err != nil {
@@ -162,5 +163,5 @@ func paymentRequest(t *testing.T, source protocol.AccountID) approval {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return approval{Key: key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: "tx/1", Initiator: "erin"}
+	return paper.Request{Key: key, Kind: keymgmt.KindTransaction, Body: u.SignatureBase(), Ref: "tx/1", Initiator: "erin"}
 }
