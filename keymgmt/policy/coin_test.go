@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	//lint:ignore SA1019 scripts name keys by this hash for ever
@@ -252,6 +253,65 @@ func TestEthereumTransactions(t *testing.T) {
 		r := rule()
 		change(r)
 		b.rule("coin/eth/hot").Ethereum = r
+		if _, err := policy.Marshal(b.file); !errors.Is(err, policy.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCoinApprovals: what a key for coins pays above an amount needs people, and above another one time.
+func TestCoinApprovals(t *testing.T) {
+	b := newBank(t)
+	all := withOfficers(t, b)
+	const to = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+	id, err := keymgmt.ParseKeyID("coin/eth/hot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := policy.Key{ID: id, Public: coinKey(t), Callers: []string{gateway}, Ethereum: &policy.EthereumRule{ChainID: 1, MaxFee: quantity(t, "0.01"), FeeWindows: policy.Day(quantity(t, "1")),
+		Transfer: &policy.CoinLimit{PerTransaction: quantity(t, "5"), Windows: policy.Day(quantity(t, "5")), Destinations: []string{to}}},
+		Approvals: []policy.CoinApprovalRule{{Above: &policy.Amount{Of: "ether", Amount: quantity(t, "1")}, Needs: []policy.Need{{Group: "treasury", Count: 2}}}},
+		Delays:    []policy.DelayRule{{Above: &policy.Amount{Of: "ether", Amount: quantity(t, "2")}, Wait: policy.Duration(time.Hour)}}}
+	b.file.Keys = append(b.file.Keys, key)
+	pay := func(wei int64, by ...string) keymgmt.Request {
+		a, err := ethereum.ParseAddress(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := ethereum.Encode(ethereum.Transaction{Type: ethereum.DynamicFee, ChainID: big.NewInt(1), MaxFee: big.NewInt(1), MaxPriority: big.NewInt(1), Gas: 21_000, To: &a, Value: big.NewInt(wei)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := b.request("coin/eth/hot", keymgmt.KindEthereum, body)
+		r.Consents = all.approve(t, r, 1, by...)
+		return r
+	}
+	const ether = 1_000_000_000_000_000_000
+	for name, tt := range map[string]struct {
+		r    keymgmt.Request
+		want error
+	}{
+		"not above":        {pay(ether), nil},
+		"nobody":           {pay(ether + 1), keymgmt.ErrApprovalNeeded},
+		"one":              {pay(ether+1, "alice"), keymgmt.ErrApprovalNeeded},
+		"of another group": {pay(ether+1, "alice", "carol"), keymgmt.ErrApprovalNeeded},
+		"two":              {pay(ether+1, "alice", "dan"), nil},
+		"two, too early":   {pay(2*ether+1, "alice", "dan"), keymgmt.ErrNotYet},
+		"too much":         {pay(5*ether+1, "alice", "dan"), keymgmt.ErrDenied},
+	} {
+		if _, err := b.decide(tt.r, facts()); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+	for name, change := range map[string]func(k *policy.Key){
+		"nobody":             func(k *policy.Key) { k.Approvals[0].Needs = nil },
+		"no such group":      func(k *policy.Key) { k.Approvals[0].Needs = []policy.Need{{Group: "board", Count: 1}} },
+		"of another thing":   func(k *policy.Key) { k.Approvals[0].Above = &policy.Amount{Of: "bitcoin", Amount: quantity(t, "1")} },
+		"of a ledger's keys": func(k *policy.Key) { b.rule(issuing).Approvals = k.Approvals },
+	} {
+		b.file.Keys[len(b.file.Keys)-1] = key
+		b.file.Keys[len(b.file.Keys)-1].Approvals = slices.Clone(key.Approvals)
+		change(&b.file.Keys[len(b.file.Keys)-1])
 		if _, err := policy.Marshal(b.file); !errors.Is(err, policy.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}

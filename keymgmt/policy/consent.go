@@ -214,6 +214,9 @@ func (f *File) validateOfficers() error {
 		}
 	}
 	for _, k := range f.Keys {
+		if err := f.validateCoinApprovals(&k); err != nil {
+			return fmt.Errorf("key %s: %w", k.ID, err)
+		}
 		if k.Transaction == nil {
 			continue
 		}

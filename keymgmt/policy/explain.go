@@ -48,6 +48,7 @@ func (k *Key) explain() []string {
 		say("HAS MOVED: it was %s in %s", m.Public.PublicKey, m.Home)
 	}
 	k.explainTimes(say)
+	k.explainCoinApprovals(say)
 	if k.Frozen {
 		say("signs nothing: it is frozen")
 	}

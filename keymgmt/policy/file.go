@@ -65,6 +65,8 @@ type Key struct {
 	Hours []Hours `toml:"hours,omitempty"`
 	// Delays say what has to lie before it is signed. Optional.
 	Delays []DelayRule `toml:"delay,omitempty"`
+	// Approvals say what needs people's approval, of a key for coins. Optional.
+	Approvals []CoinApprovalRule `toml:"approval,omitempty"`
 
 	Transaction *TransactionRule `toml:"transaction,omitempty"`
 	FeeBump     *FeeBumpRule     `toml:"fee_bump,omitempty"`

@@ -72,8 +72,8 @@ func (k *Key) lint(warn warning) {
 }
 
 func (k *Key) lintAddresses(what string, list []string, warn warning) {
-	if slices.Contains(list, anyAddress) && len(k.Delays) == 0 {
-		warn("pays %s to any address, and at once", what)
+	if slices.Contains(list, anyAddress) && len(k.Delays)+len(k.Approvals) == 0 {
+		warn("pays %s to any address, at once and without anybody's approval", what)
 	}
 }
 

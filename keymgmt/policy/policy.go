@@ -202,6 +202,9 @@ func (p *Policy) decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	default:
 		err = deny("kind", "key %s may not sign a %s", r.Key, r.Kind)
 	}
+	if err == nil {
+		err = rule.approved(reserve, given)
+	}
 	if err := rule.lain(reserve, facts, err); err != nil {
 		return nil, err
 	}

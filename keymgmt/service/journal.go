@@ -340,7 +340,7 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 	s.gateFacts(k, e, &facts)
 	approval, err := s.cfg.Policy.Decide(e.request, e.meaning, facts)
 	if err != nil {
-		k.see(e, err, w)
+		s.see(k, e, err, w)
 		return admitted{}, err
 	}
 	if !journalled { // else it was written down before a crash

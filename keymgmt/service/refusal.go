@@ -39,8 +39,8 @@ type refusalCount struct {
 	left    int // refusals that got no record since the last one that did
 }
 
-// take reports whether a refusal may be recorded, and how many were not since the last one.
-func (r *refusals) take(name string, now time.Time) (ok bool, left int) {
+// take reports whether a refusal may be recorded, of most a minute, and how many were not since the last one.
+func (r *refusals) take(name string, most int, now time.Time) (ok bool, left int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.m == nil {
@@ -54,7 +54,7 @@ func (r *refusals) take(name string, now time.Time) (ok bool, left int) {
 	if minute := now.Truncate(time.Minute); !minute.Equal(c.minute) {
 		c.minute, c.records = minute, 0
 	}
-	if c.records == MaxRefusals {
+	if c.records >= most {
 		c.left++
 		return false, 0
 	}
@@ -72,7 +72,7 @@ func (s *Service) refuse(ctx context.Context, caller string, r keymgmt.Request, 
 	if s.cfg.Policy.Knows(caller, r.Key) {
 		bucket += " " + r.Key.String()
 	}
-	ok, left := s.refusals.take(bucket, s.cfg.Now())
+	ok, left := s.refusals.take(bucket, MaxRefusals, s.cfg.Now())
 	if !ok {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (s *Service) refuseWord(ctx context.Context, caller string, word audit.Even
 	if s.cfg.Policy.KnowsCaller(caller) {
 		bucket = caller + " " + word.Action
 	}
-	ok, left := s.refusals.take(bucket, s.cfg.Now())
+	ok, left := s.refusals.take(bucket, MaxRefusals, s.cfg.Now())
 	if !ok {
 		return why
 	}

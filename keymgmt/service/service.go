@@ -77,13 +77,14 @@ func (c Config) Validate() error {
 
 // Service is the signer. It is safe for concurrent use.
 type Service struct {
-	cfg      Config
-	machine  bool // the clock is the machine's
-	refusals refusals
-	refs     lanes // one request at a time per key and ref
-	journal  journal
-	slots    chan struct{} // MaxInFlight of them
-	watch    *watch
+	cfg       Config
+	machine   bool // the clock is the machine's
+	refusals  refusals
+	sightings refusals // of requests that have to lie
+	refs      lanes    // one request at a time per key and ref
+	journal   journal
+	slots     chan struct{} // MaxInFlight of them
+	watch     *watch
 
 	mu     sync.Mutex
 	broken map[keymgmt.KeyID]bool // keys whose signature did not verify; guarded by mu

@@ -82,10 +82,17 @@ func (k *known) firstSeen(e *entry) time.Time {
 	return k.seen[e.asSeen()]
 }
 
+// MaxSightings bounds the requests of a key that are noted as seen in a minute. Whoever asks for more at once hides what he
+// is after from those who are to look at it, and so he waits.
+const MaxSightings = 30
+
 // see writes down that a request was seen, if that is why it was refused.
-func (k *known) see(e *entry, refusal error, w *writes) {
+func (s *Service) see(k *known, e *entry, refusal error, w *writes) {
 	var denial *policy.Denial
 	if !errors.As(refusal, &denial) || !denial.Unseen() {
+		return
+	}
+	if ok, _ := s.sightings.take(e.request.Key.String(), MaxSightings, k.now); !ok {
 		return
 	}
 	k.seen[e.asSeen()] = k.now

@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,29 @@ func TestDelayOutlivesTheSigner(t *testing.T) {
 	}
 	if err := r.exec(`UPDATE signer.seen SET at = at - interval '1 hour'`); err == nil || !strings.Contains(err.Error(), "append-only") {
 		t.Errorf("an earlier time: %v", err)
+	}
+}
+
+// TestSightingsAreBounded: nobody fills the journal with requests that lie, or hides one among them.
+func TestSightingsAreBounded(t *testing.T) {
+	r := newRig(t)
+	svc := r.openWith(func(f *policy.File) {
+		key(f, keyIssuing).Delays = []policy.DelayRule{{Wait: policy.Duration(3 * time.Minute)}}
+	})
+	var last keymgmt.Request
+	for i := range service.MaxSightings + 1 {
+		last = r.pay(fmt.Sprintf("tx/%d", i), "1", r.account(keyDistribution))
+		if _, err := svc.For(gateway).Sign(t.Context(), last); !errors.Is(err, keymgmt.ErrNotYet) {
+			t.Fatal(err)
+		}
+	}
+	var n int
+	if r.query(&n, `SELECT count(*) FROM signer.seen`); n != service.MaxSightings {
+		t.Errorf("%d noted", n)
+	}
+	r.clock.advance(3 * time.Minute)
+	if _, err := svc.For(gateway).Sign(t.Context(), last); !errors.Is(err, keymgmt.ErrNotYet) {
+		t.Errorf("what was not noted has lain: %v", err)
 	}
 }
 
