@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
-	"time"
 
+	"github.com/diamante/gateway/cmd/internal/vaultconf"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/pkcs11/child"
 	"github.com/diamante/gateway/keymgmt/policy"
@@ -18,17 +17,8 @@ import (
 
 // Vault names a Vault server and the keys that are there. Every other key is in the token.
 type Vault struct {
-	Address    string     `toml:"address"`     // https://HOST:PORT
-	CA         string     `toml:"ca"`          // PEM file with the authority of its certificate
-	ServerName string     `toml:"server_name"` // in its certificate, if it is not the host of address. Optional
-	Cert       string     `toml:"cert"`        // PEM file with the certificate that we show. Needed to log in by certificate
-	Key        string     `toml:"key"`         // PEM file with its private key; mode 0600
-	Namespace  string     `toml:"namespace"`   // of the mounts. Optional
-	Login      VaultLogin `toml:"login"`
-	// MaxConnections is how many requests there may be at once.
-	MaxConnections int    `toml:"max_connections"`
-	Timeout        string `toml:"timeout"` // of one request, such as "5s"
-	Transit        string `toml:"transit"` // where the transit engine is mounted
+	vaultconf.Server
+	Transit string `toml:"transit"` // where the transit engine is mounted
 
 	Keys    []VaultKey        `toml:"keys"`
 	Sealing []VaultSealingKey `toml:"sealing"` // keys that seal; needed for secp256k1. Optional
@@ -36,15 +26,6 @@ type Vault struct {
 	// Store is where sealed keys are: a key-value engine, version 2, and the path below it. Optional
 	StoreMount  string `toml:"store_mount"`
 	StorePrefix string `toml:"store_prefix"`
-}
-
-// VaultLogin says how the signer logs in.
-type VaultLogin struct {
-	Method    vault.Method `toml:"method"`     // cert, kubernetes or approle
-	Mount     string       `toml:"mount"`      // below auth/
-	Role      string       `toml:"role"`       // there
-	TokenFile string       `toml:"token_file"` // kubernetes: the service account's token; approle: the wrapping token of a secret id
-	RoleID    string       `toml:"role_id"`    // approle only
 }
 
 // VaultKey pins a key of the policy that is in Vault.
@@ -61,16 +42,6 @@ type VaultSealingKey struct {
 	ID      keymgmt.KeyID `toml:"id"`
 	Name    string        `toml:"name"` // Optional
 	Version int           `toml:"version"`
-}
-
-func (v *Vault) client(log *slog.Logger) (vault.Config, error) {
-	timeout, err := time.ParseDuration(v.Timeout)
-	if err != nil {
-		return vault.Config{}, fmt.Errorf("vault.timeout: %w", err)
-	}
-	return vault.Config{Address: v.Address, CAFile: v.CA, ServerName: v.ServerName, CertFile: v.Cert, KeyFile: v.Key, Namespace: v.Namespace,
-		Login:    vault.Login{Method: v.Login.Method, Mount: v.Login.Mount, Role: v.Login.Role, TokenFile: v.Login.TokenFile, RoleID: v.Login.RoleID},
-		MaxConns: v.MaxConnections, Timeout: timeout, Log: log}, nil
 }
 
 // keyring returns the keys. With rules, each is pinned to the public key that the policy registers.
@@ -106,7 +77,7 @@ func (v *Vault) keyring(client *vault.Client, rules *policy.Policy) (vault.Keyri
 
 // open makes client and keyring. Neither talks to Vault yet.
 func (v *Vault) open(rules *policy.Policy, log *slog.Logger) (*vault.Client, *vault.Keyring, error) {
-	cfg, err := v.client(log)
+	cfg, err := v.Server.Config(log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -124,20 +95,11 @@ func (v *Vault) open(rules *policy.Policy, log *slog.Logger) (*vault.Client, *va
 
 // Validate checks the shape, as far as it can be without the files that it names.
 func (v *Vault) Validate() error {
-	for name, path := range map[string]string{"ca": v.CA, "cert": v.Cert, "key": v.Key, "login.token_file": v.Login.TokenFile} {
-		if path != "" && !filepath.IsAbs(path) {
-			return fmt.Errorf("vault.%s %q must be an absolute path", name, path)
-		}
+	if err := v.Server.Validate(); err != nil {
+		return err
 	}
 	if len(v.Keys) == 0 {
 		return errors.New("vault has no keys")
-	}
-	cfg, err := v.client(slog.Default())
-	if err != nil {
-		return err
-	}
-	if err := cfg.Validate(); err != nil {
-		return err
 	}
 	keys, err := v.keyring(nil, nil)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
+	"github.com/diamante/gateway/cmd/internal/vaultconf"
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/policy"
@@ -47,9 +48,9 @@ func (r *rig) newVault() *vaulttest.Server {
 	server.Root(r.t, "POST", "auth/cert/certs/signer", map[string]any{"certificate": string(authorities),
 		"allowed_common_names": []string{"signer"}, "token_policies": []string{"signer"}, "token_ttl": "10m", "token_max_ttl": "1h"})
 	cert, key := server.ClientCertificate(r.t, "signer")
-	r.cfg.Vault = &Vault{Address: server.Address(), CA: server.CAFile(), Cert: cert, Key: key, MaxConnections: 8, Timeout: "5s", Transit: "transit",
-		Login: VaultLogin{Method: vault.ByCertificate, Mount: "cert", Role: "signer"},
-		Keys:  []VaultKey{{ID: r.key(inVault), Algorithm: "ed25519", Version: 1}}}
+	r.cfg.Vault = &Vault{Transit: "transit", Server: vaultconf.Server{Address: server.Address(), CA: server.CAFile(), Cert: cert, Key: key, MaxConnections: 8, Timeout: "5s",
+		Login: vaultconf.Login{Method: vault.ByCertificate, Mount: "cert", Role: "signer"}},
+		Keys: []VaultKey{{ID: r.key(inVault), Algorithm: "ed25519", Version: 1}}}
 	r.save()
 	return server
 }
@@ -186,8 +187,8 @@ func TestVaultKeys(t *testing.T) {
 
 func TestVaultConfigValidate(t *testing.T) {
 	r := newRig(t)
-	good := Vault{Address: "https://vault:8200", CA: "/ca", Cert: "/c", Key: "/k", MaxConnections: 8, Timeout: "5s", Transit: "transit",
-		Login: VaultLogin{Method: vault.ByCertificate, Mount: "cert", Role: "signer"}, Keys: []VaultKey{{ID: r.key(inVault), Algorithm: "ed25519", Version: 1}}}
+	good := Vault{Transit: "transit", Server: vaultconf.Server{Address: "https://vault:8200", CA: "/ca", Cert: "/c", Key: "/k", MaxConnections: 8, Timeout: "5s",
+		Login: vaultconf.Login{Method: vault.ByCertificate, Mount: "cert", Role: "signer"}}, Keys: []VaultKey{{ID: r.key(inVault), Algorithm: "ed25519", Version: 1}}}
 	r.must(good.Validate())
 	for name, change := range map[string]func(*Vault){
 		"no address":      func(v *Vault) { v.Address = "" },

@@ -8,6 +8,7 @@
 //	diamante genesis           make the file that a network begins with
 //	diamante keys              list the keys of a signer on this host
 //	diamante hsm doctor        exercise a device, and say how it behaves
+//	diamante certificates      keep programs' certificates fresh from Vault
 //	diamante check-config      read a program's configuration and what it names
 //	diamante policy explain|lint|sign FILE; simulate: what a policy would have changed
 //	diamante list explain|lint|sign FILE    a list that a policy names
@@ -40,7 +41,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		Use: "diamante", Short: "The operator's and the auditor's command of the Diamante gateway", Version: version,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(), hsmCommand(),
+	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(), hsmCommand(), certificatesCommand(),
 		checkConfigCommand(), benchCommand(), policyCommand(), listCommand(), officerCommand(), approveCommand(), orderCommand(), reserveCommand(), lienCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -42,6 +42,9 @@ type CertificatesConfig struct {
 	Life time.Duration
 	// CAFile holds the authorities, PEM, that peers trust. A certificate of any other is refused.
 	CAFile string
+	// Keep is called with each new certificate before it is used, as to write it down for a program that reads files. When
+	// it fails, another one is asked for. Optional.
+	Keep func(*tls.Certificate) error
 }
 
 // Validate reports what is missing or out of range.
@@ -118,6 +121,9 @@ func (c *Certificates) Run(ctx context.Context) error {
 	for {
 		asked := time.Now()
 		cert, err := c.issue(ctx)
+		if err == nil && c.cfg.Keep != nil {
+			err = c.cfg.Keep(cert)
+		}
 		wait := time.Duration(0)
 		switch {
 		case ctx.Err() != nil:

@@ -171,7 +171,7 @@ func TestMutualTLS(t *testing.T) {
 		"other authority":  {mixed(material(t, other, ok), ours), "server.internal", nil, false},
 		"expired":          {material(t, ours, expired), "server.internal", nil, false},
 		"wrong server":     {material(t, ours, ok), "elsewhere.internal", nil, false},
-		"no certificate":   {material(t, ours, ok), "server.internal", func(c *tls.Config) { c.Certificates = nil }, false},
+		"no certificate":   {material(t, ours, ok), "server.internal", func(c *tls.Config) { c.GetClientCertificate = nil }, false},
 		"old TLS":          {material(t, ours, ok), "server.internal", func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 }, false},
 		"untrusted server": {mixed(material(t, ours, ok), other), "server.internal", nil, false},
 	}
@@ -222,7 +222,7 @@ func TestPublicTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		clientTLS.Certificates, clientTLS.MinVersion, clientTLS.MaxVersion = nil, version, version
+		clientTLS.GetClientCertificate, clientTLS.MinVersion, clientTLS.MaxVersion = nil, version, version
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS}}
 		resp, err := client.Get("https://" + l.Addr().String())
 		if (err == nil) != (version == tls.VersionTLS13) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 )
 
@@ -31,12 +30,12 @@ var ErrClientName = errors.New("tls: client name not allowed")
 // ServerConfig is for a listener that only the named clients may reach, by TLS 1.3 with a certificate of our authority.
 // No names means any client that the authority has signed for clients.
 func (t TLS) ServerConfig(clients ...string) (*tls.Config, error) {
-	cert, pool, err := t.load()
+	own, pool, err := t.load()
 	if err != nil {
 		return nil, err
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
+		MinVersion: tls.VersionTLS13, GetCertificate: own.server,
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			name := PeerName(cs)
@@ -50,58 +49,55 @@ func (t TLS) ServerConfig(clients ...string) (*tls.Config, error) {
 
 // PublicConfig is for a listener that anyone may reach: TLS 1.3, no client certificate.
 func (t TLS) PublicConfig() (*tls.Config, error) {
-	cert, _, err := t.load()
+	own, _, err := t.load()
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: own.server}, nil
 }
 
 // ClientConfig is for connections to the server of the given name: TLS 1.3, our certificate shown, theirs verified.
 func (t TLS) ClientConfig(serverName string) (*tls.Config, error) {
-	cert, pool, err := t.load()
+	own, pool, err := t.load()
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: pool, ServerName: serverName}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetClientCertificate: own.client, RootCAs: pool, ServerName: serverName}, nil
 }
 
-func (t TLS) load() (tls.Certificate, *x509.CertPool, error) {
+func (t TLS) load() (*ownCertificate, *x509.CertPool, error) {
 	if err := t.Validate(); err != nil {
-		return tls.Certificate{}, nil, err
+		return nil, nil, err
 	}
-	if info, err := os.Stat(t.Key); err == nil && info.Mode().Perm()&0o077 != 0 {
-		return tls.Certificate{}, nil, fmt.Errorf("tls: %s has mode %04o; only its owner may read it", t.Key, info.Mode().Perm())
-	}
-	cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-	if err != nil {
-		return tls.Certificate{}, nil, fmt.Errorf("tls: %w", err)
+	own := &ownCertificate{files: t}
+	if _, err := own.get(); err != nil {
+		return nil, nil, err
 	}
 	pem, err := readBounded(t.CA, MaxConfig)
 	if err != nil {
-		return tls.Certificate{}, nil, fmt.Errorf("tls: %w", err)
+		return nil, nil, fmt.Errorf("tls: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return tls.Certificate{}, nil, fmt.Errorf("tls: %s holds no certificate", t.CA)
+		return nil, nil, fmt.Errorf("tls: %s holds no certificate", t.CA)
 	}
-	return cert, pool, nil
+	return own, pool, nil
 }
 
 // Name returns what this program is called by the others: the first DNS name of its own certificate.
 func (t TLS) Name() (string, error) {
-	cert, _, err := t.load()
+	own, _, err := t.load()
 	if err != nil {
 		return "", err
 	}
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	cert, err := own.get()
 	if err != nil {
-		return "", fmt.Errorf("tls: %w", err)
+		return "", err
 	}
-	if len(leaf.DNSNames) == 0 {
+	if len(cert.Leaf.DNSNames) == 0 {
 		return "", fmt.Errorf("tls: the certificate %s names nobody", t.Cert)
 	}
-	return leaf.DNSNames[0], nil
+	return cert.Leaf.DNSNames[0], nil
 }
 
 // PeerName returns who the other side is: the first DNS name of its verified certificate, "" without one.

@@ -176,7 +176,7 @@ func (r *Rig) clientTLS(name string) (*tls.Config, error) {
 	}
 	cfg, err := m.ClientConfig("")
 	if err == nil && name == "" {
-		cfg.Certificates = nil
+		cfg.GetClientCertificate = nil
 	}
 	return cfg, err
 }
