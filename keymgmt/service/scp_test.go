@@ -164,3 +164,22 @@ func TestMarksCannotBeTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkStatement measures what consensus waits for: one validator's statements, one after the other.
+func BenchmarkStatement(b *testing.B) {
+	r := &validatorRig{rig: newRig(b), Validator: keytest.NewValidator(b, passphrase.NetworkID())}
+	r.soft.Put(keyNode, r.Private)
+	r.cfg = r.config()
+	r.cfg.Policy = r.named(keyNode)
+	svc, x := r.start().For(gateway), r.Value('x', r.clock.now())
+	slot := uint64(0)
+	for b.Loop() {
+		slot++
+		for i, body := range [][]byte{r.Nominate(slot, x), r.Prepare(slot, 1, x), r.Confirm(slot, 1, x), r.Externalize(slot, 1, x)} {
+			if _, err := svc.Sign(b.Context(), r.Request(keyNode, fmt.Sprint("scp/", slot, "/", i), body)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(4*b.N), "ms/statement")
+}

@@ -29,16 +29,15 @@ CREATE TABLE signer.attestation (
 
 -- What issuers have signed of their own assets, whether or not a reserve is asked for: a rule that comes later must know.
 CREATE TABLE signer.issuance (
-    n        bigint         NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     asset    text           NOT NULL,
     sequence bigint         NOT NULL CHECK (sequence > 0), -- of the issuer's account: the ledger applies one transaction of each at most
     max_time timestamptz    NOT NULL,                      -- no later ledger applies it
     amount   numeric(38, 0) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
     key      text           NOT NULL,
     ref      text           NOT NULL,
+    PRIMARY KEY (asset, sequence, key, ref),
     FOREIGN KEY (key, ref) REFERENCES signer.request (key, ref)
 );
-CREATE INDEX issuance_open ON signer.issuance (asset, sequence) INCLUDE (max_time, amount);
 
 -- Discharges of liens, each used once: the primary key keeps a second use out, whatever the program does.
 CREATE TABLE signer.discharge (
