@@ -1,8 +1,14 @@
 // Package service is the signer itself: it reads a request, asks the policy, writes down what it is about to do, signs
-// with a Keyring, verifies its own signature and writes that down too, before anyone gets it.
+// with a Keyring that verifies, and writes the signature down, too, before anyone gets it.
 //
 //	svc, err := service.Open(ctx, service.Config{DB: db, Policy: p, Keyring: keys, Log: log})
 //	signer := svc.For("gateway.diamante.internal") // a keymgmt.Signer for that client
+//
+// What rests on what. A key signs only for an Approval, and the keyring gets that only once the transaction with the request and
+// its reservations is committed; a signature is returned only once the one with it is. One ref has one body and one signature by
+// the primary keys of their tables, whatever a program does. No limit is exceeded by several processes over one database since
+// each group of requests is decided in the SERIALIZABLE transaction that also reserves. Each row has its record since audit.Do
+// commits nothing without. That a signature is good rests on its type, signature.Verified, which only verifying makes.
 //
 // Rollback. Limits, sequence numbers, used approvals, orders and high-water marks are worth what the database remembers, so
 // an older copy of it must not pass for it. With Config.Mark, a device outside of it remembers the name of its newest
