@@ -3,12 +3,16 @@
 // It is pure: rules from a signed file, the decoded meaning of a request and a few facts go in, an Approval or a Denial
 // that names its rule comes out. The rules are a closed set of typed limits over big integers. Nothing is allowed that
 // no rule allows, an unknown field in the file is an error, and the order of the rules means nothing. There is no way
-// to make a Policy but to load a file that the policy officer signed.
+// to make a Policy but to load a file that enough of the board signed, with the lists that it names, each signed by those
+// who decide on that list.
 //
-//	p, err := policy.Load(file, sigs, board)
+//	p, err := policy.Load(file, sigs, board, lists...)
 //	approval, err := p.Decide(request, meaning, policy.Facts{...})
 //
-// File is the schema; Sign and Marshal are for the officer's side. Setup writes the file of an anchor with one asset.
+// A Denial is final, or lacks people's approval, or comes too early and says when to ask again; a policy that is past or
+// not yet valid denies nothing and is unavailable. File and List are the schemas; Sign and Marshal are for the officer's
+// side, Explain, Lint and Simulate for those who read before they sign. Setup writes the file of an anchor with one asset.
+// A new kind of rule has a file of its own here, with its validation, its words and its warnings.
 package policy
 
 import (
