@@ -1,8 +1,12 @@
 package service_test
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"strings"
 	"testing"
@@ -12,6 +16,7 @@ import (
 	"github.com/diamante/gateway/keymgmt/payload"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/service"
+	"github.com/diamante/gateway/keymgmt/signature"
 	"github.com/diamante/gateway/node/protocol"
 )
 
@@ -77,5 +82,73 @@ func TestApprovalsAreUsedOnce(t *testing.T) {
 	other.Initiator, other.Consents = "erin", request.Consents
 	if _, err := svc.For(gateway).Sign(t.Context(), other); !errors.Is(err, keymgmt.ErrDenied) {
 		t.Errorf("the approval of another request: %v", err)
+	}
+}
+
+// TestPasskeysAreJournalled: an approval by passkey is used once, and what is kept of it proves it again.
+func TestPasskeysAreJournalled(t *testing.T) {
+	r := newRig(t)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := keymgmt.NewPublicKey(keymgmt.P256, elliptic.MarshalCompressed(elliptic.P256(), private.X, private.Y))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := r.config()
+	cfg.Policy = r.policy(func(f *policy.File) {
+		f.PasskeyOrigins = []string{"http://localhost:7465"}
+		f.Officers = []policy.Officer{{Name: "petra", Public: policy.PublicKey{PublicKey: public}, Groups: []string{"treasury"}, Passkey: &policy.Passkey{RP: "localhost", Credential: "AQ"}}}
+		for i := range f.Keys {
+			if f.Keys[i].ID == keyIssuing {
+				f.Keys[i].Transaction.Approvals = []policy.ApprovalRule{{Needs: []policy.Need{{Group: "treasury", Count: 1}}}}
+			}
+		}
+	})
+	svc, err := service.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := r.pay("tx/1", "5", r.account(keyDistribution))
+	m, err := payload.Decode(request.Kind, request.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intent, err := policy.IntentOf(request, m, cfg.Policy.Version())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := keymgmt.Consent{Officer: "petra", Nonce: keymgmt.NewNonce(), Expires: r.clock.now().Add(time.Hour).UTC().Truncate(time.Second)}
+	challenge, rp := sha256.Sum256(intent.Message(c)), sha256.Sum256([]byte("localhost"))
+	c.Passkey = &keymgmt.Passkey{Authenticator: append(rp[:], 5, 0, 0, 0, 0), Client: []byte(`{"type":"webauthn.get","challenge":"` +
+		base64.RawURLEncoding.EncodeToString(challenge[:]) + `","origin":"http://localhost:7465"}`)}
+	client := sha256.Sum256(c.Passkey.Client)
+	digest := sha256.Sum256(append(append([]byte(nil), c.Passkey.Authenticator...), client[:]...))
+	x, y, err := ecdsa.Sign(rand.Reader, private, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := signature.FromECDSA(public, digest[:], append(x.FillBytes(make([]byte, 32)), y.FillBytes(make([]byte, 32))...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Signature = made.Bytes()
+	request.Consents = []keymgmt.Consent{c}
+	if _, err := svc.For(gateway).Sign(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	other := r.pay("tx/2", "5", r.account(keyDistribution))
+	other.Consents = request.Consents
+	if _, err := svc.For(gateway).Sign(t.Context(), other); !errors.Is(err, keymgmt.ErrDenied) {
+		t.Errorf("the approval of another request: %v", err)
+	}
+	var kept []keymgmt.Consent
+	if err := service.Export(t.Context(), cfg.DB.Reader(), func(p policy.Past) error { kept = append(kept, p.Consents...); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(kept) != 1 || !kept[0].Expires.Equal(c.Expires) || string(kept[0].Signature) != string(c.Signature) || string(kept[0].Passkey.Authenticator) != string(c.Passkey.Authenticator) ||
+		string(kept[0].Passkey.Client) != string(c.Passkey.Client) {
+		t.Errorf("kept %+v", kept)
 	}
 }

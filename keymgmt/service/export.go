@@ -17,7 +17,9 @@ func Export(ctx context.Context, r audit.Reader, add func(policy.Past) error) er
 	const all = `SELECT r.key, r.kind, r.body, r.ref, r.initiator, r.caller, r.policy, r.at,
 			(SELECT min(s.at) FROM signer.seen s WHERE s.key = r.key AND s.ref = r.ref AND s.sha256 = sha256(convert_to(r.kind, 'UTF8') || '\x00'::bytea || r.body)),
 			(SELECT json_agg(json_build_object('officer', c.officer, 'nonce', c.nonce, 'expires', to_char(c.expires AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-				'signature', translate(encode(c.signature, 'base64'), E'\n', '')) ORDER BY c.at, c.nonce)
+				'signature', translate(encode(c.signature, 'base64'), E'\n', ''),
+				'passkey', CASE WHEN c.client IS NOT NULL THEN json_build_object('authenticator_data', translate(encode(c.authenticator, 'base64'), E'\n', ''),
+					'client_data', translate(encode(c.client, 'base64'), E'\n', '')) END) ORDER BY c.at, c.nonce)
 				FROM signer.consent c WHERE c.key = r.key AND c.ref = r.ref)
 		FROM signer.request r ORDER BY r.at, r.key, r.ref`
 	rows, err := r.Query(ctx, all)

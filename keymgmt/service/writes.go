@@ -79,13 +79,19 @@ func (w *writes) queueConsents(b *pgx.Batch) {
 	}
 	var nonces, officers, keys, refs []string
 	var expires []time.Time
-	var signatures [][]byte
+	var signatures, authenticators, clients [][]byte
 	for _, c := range w.consents {
+		var passkey keymgmt.Passkey
+		if c.Passkey != nil {
+			passkey = *c.Passkey
+		}
+		authenticators, clients = append(authenticators, passkey.Authenticator), append(clients, passkey.Client)
 		nonces, officers, keys, refs = append(nonces, c.Nonce), append(officers, c.Officer), append(keys, c.key), append(refs, c.ref)
 		expires, signatures = append(expires, c.Expires), append(signatures, c.Signature)
 	}
-	b.Queue(`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature)
-		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bytea[])`, nonces, officers, keys, refs, expires, signatures)
+	b.Queue(`INSERT INTO signer.consent (nonce, officer, key, ref, expires, signature, authenticator, client)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bytea[], $7::bytea[], $8::bytea[])`,
+		nonces, officers, keys, refs, expires, signatures, authenticators, clients)
 }
 
 func (w *writes) queueRequests(b *pgx.Batch, k *known) {
