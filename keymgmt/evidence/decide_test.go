@@ -73,7 +73,7 @@ func (g *guarded) attest(ledger int64) {
 	now := g.now().UTC().Truncate(time.Second)
 	a := must(policy.SignAttestation(passphrase.NetworkID(), keymgmt.Attestation{Asset: g.asset.String(), Reserve: "500.0000000", Outstanding: "100.0000000",
 		Ledger: ledger, Closed: now, Sequence: 0, Issued: now, Attestor: "treasury"}, g.treasury))(g.t)
-	if err := g.svc.Attest(g.t.Context(), "bank.example", a); err != nil {
+	if err := g.svc.Load().Attest(g.t.Context(), "bank.example", a); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -171,5 +171,42 @@ func TestOtherKinds(t *testing.T) {
 		if report.Of != evidence.OfSignature || !report.Policy.Checked || len(report.Words) == 0 {
 			t.Errorf("%+v", report)
 		}
+	}
+}
+
+// TestTwoPolicies: what was refused under one policy and signed under the next has both adoptions in its evidence, and is
+// decided again by the one that allowed it.
+func TestTwoPolicies(t *testing.T) {
+	r := newRig(t)
+	q := r.pay("tx/1", "2000")
+	r.sign(q, keymgmt.ErrDenied)
+	refusal := r.bundle(evidence.Of{Key: q.Key, Ref: q.Ref})
+	r.version, r.change = 8, func(f *policy.File) []policy.Signed {
+		for i := range f.Keys {
+			if f.Keys[i].ID == q.Key {
+				f.Keys[i].Transaction.Limits[0].PerTransaction = must(policy.ParseQuantity("3000"))(t)
+				f.Keys[i].Transaction.Approvals = nil
+			}
+		}
+		return nil
+	}
+	r.open()
+	r.sign(q, nil)
+	b := r.bundle(evidence.Of{Key: q.Key, Ref: q.Ref})
+	report := must(r.verify(b))(t)
+	if report.Policy.Version != 8 || len(report.Refusals) != 1 || report.Refusals[0].Policy != 7 || report.Of != evidence.OfSignature {
+		t.Errorf("%+v", report)
+	}
+	if report := must(r.verify(refusal))(t); report.Of != evidence.OfRefusal || report.Policy.Version != 7 {
+		t.Errorf("%+v", report)
+	}
+	old := clone(b)
+	old.Policy = refusal.Policy
+	if _, err := r.verify(old); !errors.Is(err, evidence.ErrInvalid) {
+		t.Errorf("under the policy that refused it: %v", err)
+	}
+	drop(t, &b, "policy.adopted") // the older one
+	if _, err := r.verify(b); !errors.Is(err, evidence.ErrInvalid) || !strings.Contains(err.Error(), "policy 7") {
+		t.Errorf("without the older policy: %v", err)
 	}
 }

@@ -48,7 +48,7 @@ const (
 	MaxBundle  = 32 << 20 // bytes; a policy and each of its lists are at most policy.MaxFile
 	MaxRecords = 200
 	// maxRefusals bounds how many refusals of one request are in its evidence: the newest.
-	maxRefusals = 50
+	maxRefusals = 20
 )
 
 var (

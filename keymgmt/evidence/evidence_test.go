@@ -90,7 +90,7 @@ func TestOrderAndPolicy(t *testing.T) {
 	for _, action := range []keymgmt.Action{keymgmt.Freeze, keymgmt.Thaw} {
 		o := keymgmt.Order{Action: action, Key: issuing, Nonce: keymgmt.NewNonce(), Issued: time.Now().Truncate(time.Second), Reason: "a drill"}
 		o = must(policy.SignOrder(o, "bob", r.officers["bob"]))(t)
-		if err := r.svc.Order(t.Context(), gateway, o); err != nil {
+		if err := r.svc.Load().Order(t.Context(), gateway, o); err != nil {
 			t.Fatal(err)
 		}
 		report := must(r.verify(r.bundle(evidence.Of{Order: o.Nonce})))(t)

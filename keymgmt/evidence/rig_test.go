@@ -41,11 +41,12 @@ type rig struct {
 	db       *audit.DB
 	log      audit.LogKey
 	soft     *softkey.Keyring
-	svc      *service.Service
+	svc      atomic.Pointer[service.Service]
 	asset    protocol.Asset
 	officers map[string]ed25519.PrivateKey
 	policy   *policy.Policy
 	sequence int64
+	version  uint64       // of the policy
 	ahead    atomic.Int64 // by how much the signer's clock is ahead, in nanoseconds
 	// change alters the policy before it is signed, and returns the files of the lists that it then names.
 	change func(f *policy.File) []policy.Signed
@@ -87,8 +88,8 @@ func (r *rig) start() {
 	}
 	r.soft = softkey.New(keys...)
 	r.asset = must(protocol.NewCredit("USD", r.account(issuing)))(t)
-	r.policy = r.newPolicy()
-	r.svc = must(service.Open(t.Context(), service.Config{DB: r.db, Policy: r.policy, Keyring: r.soft, Log: slog.New(slog.DiscardHandler), Now: r.now}))(t)
+	r.version = 7
+	r.open()
 	r.log = must(audit.NewLogKey(origin, ed25519.PublicKey(r.account(ownLog).Key())))(t)
 	sequencer := must(audit.NewSequencer(r.db, r, audit.Config{Key: r.log, Interval: 10 * time.Millisecond, Quiet: service.CheckpointTrace(id(t, ownLog))}))(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -102,6 +103,14 @@ func (r *rig) start() {
 	})
 }
 
+// open starts the signer under a new policy.
+func (r *rig) open() {
+	r.t.Helper()
+	r.policy = r.newPolicy()
+	svc := must(service.Open(r.t.Context(), service.Config{DB: r.db, Policy: r.policy, Keyring: r.soft, Log: slog.New(slog.DiscardHandler), Now: r.now}))(r.t)
+	r.svc.Store(svc)
+}
+
 // SignCheckpoint is part of audit.CheckpointSigner.
 func (r *rig) SignCheckpoint(ctx context.Context, text []byte) ([]byte, error) {
 	ref, err := audit.CheckpointRef(text)
@@ -112,7 +121,7 @@ func (r *rig) SignCheckpoint(ctx context.Context, text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sig, err := r.svc.For(signer).Sign(ctx, keymgmt.Request{Key: key, Kind: keymgmt.KindCheckpoint, Body: text, Ref: ref})
+	sig, err := r.svc.Load().For(signer).Sign(ctx, keymgmt.Request{Key: key, Kind: keymgmt.KindCheckpoint, Body: text, Ref: ref})
 	return sig.Bytes, err
 }
 
@@ -128,7 +137,7 @@ func (r *rig) newPolicy() *policy.Policy {
 	t.Helper()
 	quantity := func(s string) policy.Quantity { return must(policy.ParseQuantity(s))(t) }
 	bounds := policy.Bounds{PerTransaction: quantity("1000"), PerDay: quantity("100000")}
-	file := must(policy.Setup{Version: 7, Network: passphrase, Gateway: gateway, Signer: signer,
+	file := must(policy.Setup{Version: r.version, Network: passphrase, Gateway: gateway, Signer: signer,
 		Publics: policy.Publics{Root: r.account("network/root"), Issuing: r.account(issuing), Distribution: r.account(distribution),
 			Challenge: r.account("anchor/sep10"), Token: r.account("anchor/jwt"), Log: r.account("audit/log"), SignerLog: r.account(ownLog)},
 		AssetCode: "USD", HomeDomain: "bank.example", WebAuthDomain: "auth.bank.example", TokenIssuer: "https://auth.bank.example/auth",
@@ -192,7 +201,7 @@ func (r *rig) approve(q *keymgmt.Request, officer string) {
 
 func (r *rig) sign(q keymgmt.Request, want error) keymgmt.Signature {
 	r.t.Helper()
-	sig, err := r.svc.For(gateway).Sign(r.t.Context(), q)
+	sig, err := r.svc.Load().For(gateway).Sign(r.t.Context(), q)
 	if !errors.Is(err, want) {
 		r.t.Fatalf("%s: %v, want %v", q.Ref, err, want)
 	}
