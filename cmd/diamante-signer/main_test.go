@@ -16,9 +16,7 @@ import (
 	"time"
 
 	"github.com/diamante/gateway/cmd/internal/boot"
-	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
-	"github.com/diamante/gateway/keymgmt/evidence"
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/pkcs11"
 	"github.com/diamante/gateway/keymgmt/pkcs11/softhsm"
@@ -253,96 +251,6 @@ func TestWhoMayConnect(t *testing.T) {
 		if status, _, err := get(name, "/health"); err == nil {
 			t.Errorf("%s got in: %d", name, status)
 		}
-	}
-}
-
-// The signer's own records are in a tree whose checkpoints it signs itself, and which then comes to rest.
-func TestOwnLog(t *testing.T) {
-	r := newKeyedRig(t)
-	p := r.serve()
-	c := r.client(p, gatewayName)
-	keytest.Until(t, func(ctx context.Context) error { return healthy(ctx, c) })
-	if _, err := c.Sign(t.Context(), r.issue(0)); err != nil {
-		t.Fatal(err)
-	}
-	out, err := r.run("check-config")
-	r.must(err)
-	_, text, _ := strings.Cut(out, "\nlog ")
-	key, err := audit.ParseLogKey(text)
-	r.must(err)
-	url, err := boot.Secret(r.cfg.Database.URLFile)
-	r.must(err)
-	db, err := audit.Open(t.Context(), url, 2)
-	r.must(err)
-	defer db.Close()
-	var size int64
-	r.within("the log is signed and at rest", func() bool {
-		report, err := audit.CheckLog(t.Context(), db.Reader(), key)
-		size = report.Signed
-		return err == nil && report.Records == report.Size && report.Signed > 0 && report.Size == report.Signed+2
-	})
-	r.within("the log has been looked at again", func() bool {
-		lag, err := audit.ReadLag(t.Context(), db.Reader())
-		return err == nil && lag.CheckpointAge > 2*logInterval
-	})
-	if report, err := audit.CheckLog(t.Context(), db.Reader(), key); err != nil || report.Signed != size || report.Size != size+2 {
-		t.Errorf("%+v, %v: the log does not rest", report, err)
-	}
-}
-
-// An auditor gets the evidence of a signature, of a refusal and of the policy from the running program's database, and checks
-// it with the log's public key.
-func TestEvidence(t *testing.T) {
-	r := newKeyedRig(t)
-	p := r.serve()
-	c := r.client(p, gatewayName)
-	keytest.Until(t, func(ctx context.Context) error { return healthy(ctx, c) })
-	if _, err := c.Sign(t.Context(), r.issue(0)); err != nil {
-		t.Fatal(err)
-	}
-	denied := r.request("anchor/usd/issuing", "denied", txbuild.ManageData{Name: "a", Value: []byte("b")})
-	if _, err := c.Sign(t.Context(), denied); !errors.Is(err, keymgmt.ErrDenied) {
-		t.Fatal(err)
-	}
-	out, err := r.run("check-config")
-	r.must(err)
-	_, text, _ := strings.Cut(out, "\nlog ")
-	key := r.write("signer-log.pub", []byte(text))
-	for name, tt := range map[string]struct {
-		args []string
-		says []string
-	}{
-		"signature": {[]string{"-key", "anchor/usd/issuing", "-ref", "tx/0"}, []string{"verified, of a signature", "| pays 1.1000000 USD", "asked by " + gatewayName, "signature.made", "board      1 of G"}},
-		"refusal":   {[]string{"-key", "anchor/usd/issuing", "-ref", "denied"}, []string{"verified, of a refusal", "transaction.operation", "| sets data"}},
-		"policy":    {[]string{"-policy", "1"}, []string{"verified, of the adoption of a policy", "policy.adopted"}},
-		"brief":     {[]string{"-key", "anchor/usd/issuing", "-ref", "tx/0", "-without-policy"}, []string{"verified, of a signature", "unchecked"}},
-	} {
-		file := r.path(name + ".json")
-		args := append([]string{"evidence", "-out", file}, tt.args...)
-		if _, err := r.run(args...); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		var words, asJSON strings.Builder
-		r.must(evidence.VerifyFile(file, key, &words))
-		for _, want := range tt.says {
-			if !strings.Contains(words.String(), want) {
-				t.Errorf("%s: no %q in\n%s", name, want, words.String())
-			}
-		}
-		r.must(evidence.VerifyFileJSON(file, key, &asJSON))
-		if !strings.Contains(asJSON.String(), `"ok": true`) {
-			t.Errorf("%s: %s", name, asJSON.String())
-		}
-		if _, err := r.run(args...); !errors.Is(err, os.ErrExist) {
-			t.Errorf("%s over another file: %v", name, err)
-		}
-	}
-	journal, err := r.run("journal") // what was allowed, and no more
-	if err != nil || !strings.Contains(journal, `"ref":"tx/0"`) || strings.Contains(journal, `"ref":"denied"`) {
-		t.Errorf("journal %s, %v", journal, err)
-	}
-	if _, err := r.run("evidence", "-key", "anchor/jwt", "-ref", "none", "-out", r.path("none")); !errors.Is(err, evidence.ErrNothing) {
-		t.Errorf("of nothing: %v", err)
 	}
 }
 
