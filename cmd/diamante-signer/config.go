@@ -64,6 +64,11 @@ type HSM struct {
 	PINFile     string `toml:"pin_file"`     // the user's PIN; mode 0600
 	MaxSessions int    `toml:"max_sessions"` // signatures in the making at once; the token must allow two more sessions
 	SoftHSMConf string `toml:"softhsm_conf"` // SoftHSM's configuration file. Optional, for SoftHSM only
+
+	// Wrappable are keys that a ceremony made to leave the token encrypted, and Imported those that one brought back: keys
+	// that could leave, or were outside, are refused unless they stand here. Optional.
+	Wrappable []keymgmt.KeyID `toml:"wrappable"`
+	Imported  []keymgmt.KeyID `toml:"imported"`
 }
 
 // Database is the signer's own: the gateway's role has no rights on it.
@@ -161,7 +166,8 @@ const maxConnections = 100
 // keyring is the configuration of the keyring. The PIN is read anew for each login, so that it is in memory only then.
 func (h HSM) keyring(retryPIN bool) pkcs11.Config {
 	return pkcs11.Config{Module: h.Module, TokenLabel: h.TokenLabel, TokenSerial: h.TokenSerial, MaxSessions: h.MaxSessions,
-		PIN: func() ([]byte, error) { return boot.SecretBytes(h.PINFile) }, RetryPIN: retryPIN}
+		PIN: func() ([]byte, error) { return boot.SecretBytes(h.PINFile) }, RetryPIN: retryPIN,
+		Wrappable: slices.Clone(h.Wrappable), Imported: slices.Clone(h.Imported)}
 }
 
 // environment tells SoftHSM where its configuration is. The library looks nowhere else.

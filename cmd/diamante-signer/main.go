@@ -9,6 +9,7 @@
 //	diamante-signer journal -config signer.toml
 //	diamante-signer try-pin -config signer.toml --yes
 //	diamante-signer officer sign|keygen -token FILE
+//	diamante-signer ceremony -config signer.toml -plan FILE -transcript FILE [--yes]
 //	diamante-signer mark -config signer.toml [-accept-loss REASON --yes]
 //	diamante-signer doctor -config signer.toml [-out FILE] [--json] --yes
 //	diamante-signer evidence -config signer.toml -key ID -ref REF -out FILE
@@ -44,6 +45,7 @@ const usage = `usage: diamante-signer COMMAND -config FILE [flags]
   keys          list the keys and their addresses: --json
   journal       write what was allowed, one request a line, for "diamante policy simulate"
   try-pin       try the PIN once, after it was refused and corrected: --yes
+  ceremony      make, bring back, back up and destroy keys before witnesses: -plan FILE -transcript FILE --yes
   mark          show what the device remembers of the database; after a loss: -accept-loss REASON --yes
   doctor        exercise a device that is not in use yet, and say how it behaves: [-out FILE] [--json] --yes
   evidence      write what proves a signature or a refusal: -key ID -ref REF -out FILE [-without-policy];
@@ -57,7 +59,9 @@ type options struct {
 	soPINFile string
 	out       string // where the doctor's profile or the evidence goes
 	accept    string // why the database lost something
-	json, yes bool
+
+	plan, transcript string // of a ceremony
+	json, yes        bool
 
 	of            evidence.Of
 	withoutPolicy bool
@@ -74,6 +78,7 @@ var commands = map[string]func(ctx context.Context, cfg *Config, o options, stdo
 	"journal":      exportJournal,
 	"evidence":     writeEvidence,
 	"mark":         mark,
+	"ceremony":     keyCeremony,
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
@@ -108,7 +113,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 }
 
 // tokenCommands are about the token and nothing else.
-var tokenCommands = map[string]bool{"mark": true, "init-token": true, "try-pin": true, "doctor": true}
+var tokenCommands = map[string]bool{"mark": true, "ceremony": true, "init-token": true, "try-pin": true, "doctor": true}
 
 func parseAlgorithm(s string) (keymgmt.Algorithm, error) {
 	for _, a := range []keymgmt.Algorithm{keymgmt.Ed25519, keymgmt.Secp256k1, keymgmt.P256} {
@@ -141,6 +146,10 @@ func parse(command string, args []string) (o options, err error) {
 		f.StringVar(&o.soPINFile, "so-pin-file", "", "file with the security officer's PIN")
 	case "try-pin":
 		f.BoolVar(&o.yes, "yes", false, "do it")
+	case "ceremony":
+		f.BoolVar(&o.yes, "yes", false, "do it")
+		f.StringVar(&o.plan, "plan", "", "the plan")
+		f.StringVar(&o.transcript, "transcript", "", "the transcript: made if it is missing, gone on with if not")
 	case "mark":
 		f.BoolVar(&o.yes, "yes", false, "do it")
 		f.StringVar(&o.accept, "accept-loss", "", "why the database is to be taken as it is")
