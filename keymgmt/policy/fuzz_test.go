@@ -4,7 +4,9 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // FuzzCheck reads files that an officer might be talked into signing. What is accepted must mean the same when it is
@@ -16,6 +18,17 @@ func FuzzCheck(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	gated, treasury := reserveBank(f)
+	validator := keytest.NewValidator(f, passphrase.NetworkID())
+	gated.rule(distribution).Transaction.Liens = []policy.LienRule{{ID: "loan-1", Holders: []policy.Signatory{treasury.Signatory}}}
+	node := policy.Key{ID: gated.rule(root).ID, Public: policy.Ledger(validator.ID), Callers: []string{gateway}, SCP: &policy.SCPRule{MaxSeconds: 60,
+		QuorumSets: []protocol.Hash{{1}}, Upgrades: []policy.UpgradeRule{{Parameter: "base_fee", To: []uint32{1}}}}}
+	*gated.rule(root) = node
+	all, err := policy.Marshal(gated.file)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(all)
 	f.Add([]byte("format = 'diamante-policy/1'\nversion = 1\nnetwork = 'n'\n[[key]]\nid = 'a'\nfrozen = true"))
 	f.Add([]byte("[[key.0]]")) // once a panic in the decoder
 	f.Add([]byte("version = 1.0\n[key]\n"))

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"math/big"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -49,7 +50,12 @@ func tighten(rt *rapid.T, b *bank, accounts []protocol.AccountID) {
 		}
 		return n
 	}
-	switch rapid.IntRange(0, 9).Draw(rt, "how") {
+	switch rapid.IntRange(0, 11).Draw(rt, "how") {
+	case 10:
+		tx.Liens = append(tx.Liens, policy.LienRule{ID: "loan-1", Holders: []policy.Signatory{newAttestor(b.t, "lender").Signatory}})
+	case 11:
+		issuer := b.rule(issuing).Transaction
+		issuer.Reserves = []policy.ReserveRule{{Asset: b.usd, MaxAge: policy.Duration(time.Hour), Attestors: []policy.Signatory{newAttestor(b.t, "treasury").Signatory}}}
 	case 0:
 		b.file.DenyDestinations = append(b.file.DenyDestinations, rapid.SampledFrom(accounts).Draw(rt, "denied"))
 	case 1:

@@ -52,9 +52,7 @@ func (r *SetOptionsRule) approved(t *payload.Transaction, given []Officer) error
 		return nil
 	}
 	for _, op := range t.Operations {
-		o, ok := op.(payload.SetOptions)
-		touched := ok && (o.Signer != nil || o.MasterWeight != nil || o.LowThreshold != nil || o.MediumThreshold != nil || o.HighThreshold != nil)
-		if touched && !satisfied(r.Rotation.Needs, given) {
+		if seizes(op) && !satisfied(r.Rotation.Needs, given) {
 			return &Denial{Rule: "transaction.set_options.rotation.need", Reason: "needs the approval of " + needsText(r.Rotation.Needs), needsApproval: true}
 		}
 	}
