@@ -29,6 +29,7 @@ type pen struct {
 	passkey bool
 	port    uint16 // of the page for his passkey
 	policy  string // his own copy of the policy in force
+	roster  string // and of the list that has its officers, where it names one
 	yes     bool
 }
 
@@ -40,6 +41,7 @@ func (p *pen) flags(c *cobra.Command) {
 	f.BoolVar(&p.passkey, "passkey", false, "sign with your passkey, on a page of this machine")
 	f.Uint16Var(&p.port, "port", passkeyPort, "of that page; the policy names its origin")
 	f.StringVar(&p.policy, "policy", "", "your own copy of the policy in force")
+	f.StringVar(&p.roster, "roster", "", "and of the list of its officers, if it names one")
 	f.BoolVar(&p.yes, "yes", false, "do it without asking")
 }
 
@@ -72,6 +74,17 @@ func (p *pen) file() (*policy.File, error) {
 		return nil, err
 	}
 	f, err := policy.Check(raw)
+	if err != nil || f.Roster == "" {
+		return &f, err
+	}
+	if raw, err = boot.ReadFile(p.roster, policy.MaxFile); err != nil {
+		return nil, fmt.Errorf("policy %d has its officers in list %s: %w", f.Version, f.Roster, err)
+	}
+	list, err := policy.CheckList(raw)
+	if err == nil && list.Name != f.Roster {
+		err = fmt.Errorf("%s is list %s, not %s", p.roster, list.Name, f.Roster)
+	}
+	f.Officers = list.Officers
 	return &f, err
 }
 

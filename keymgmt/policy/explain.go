@@ -22,7 +22,10 @@ func (f *File) Explain() []string {
 		lines = append(lines, fmt.Sprintf("the officers who approve are on list %s", f.Roster))
 	}
 	for _, o := range f.Officers {
-		lines = append(lines, fmt.Sprintf("officer %s with %s approves for %s", o.Name, f.explainKey(o), strings.Join(o.Groups, ", ")))
+		lines = append(lines, o.explain())
+	}
+	if len(f.PasskeyOrigins) > 0 {
+		lines = append(lines, "officers use passkeys on "+strings.Join(f.PasskeyOrigins, ", "))
 	}
 	if len(f.Thaw) > 0 {
 		lines = append(lines, "a frozen key signs again on the word of "+needsText(f.Thaw))

@@ -354,7 +354,7 @@ func (l *List) Explain() []string {
 	lines := []string{fmt.Sprintf("list %s version %d for network %q, %s", l.Name, l.Version, string(l.Network), l.Life)}
 	lines = append(lines, l.Entries...)
 	for _, o := range l.Officers {
-		lines = append(lines, fmt.Sprintf("officer %s with key %s approves for %s", o.Name, o.Public.account(), strings.Join(o.Groups, ", ")))
+		lines = append(lines, o.explain())
 	}
 	return lines
 }

@@ -234,15 +234,16 @@ func plainHost(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-' })
 }
 
-func (f *File) explainKey(o Officer) string {
-	text, err := o.Public.MarshalText()
+func (o Officer) explain() string {
+	key, err := o.Public.MarshalText()
 	if err != nil {
-		return "no key"
+		key = []byte("none")
 	}
-	if o.Passkey == nil {
-		return "key " + string(text)
+	of := "key " + string(key)
+	if o.Passkey != nil {
+		of = fmt.Sprintf("passkey %s of %s", key, o.Passkey.RP)
 	}
-	return fmt.Sprintf("passkey %s of %s on %s", text, o.Passkey.RP, strings.Join(f.PasskeyOrigins, ", "))
+	return fmt.Sprintf("officer %s with %s approves for %s", o.Name, of, strings.Join(o.Groups, ", "))
 }
 
 // EnrolmentText is what an officer signs with a new passkey to show that it works: his entry in the roster, and c's nonce.
