@@ -29,7 +29,8 @@ path "pki/sign/programs" { capabilities = ["update"] }
 // ceremonyPolicy lets keys be made, too.
 const ceremonyPolicy = signerPolicy + `path "transit/keys/*" { capabilities = ["create", "update", "read"] }`
 
-// rig is a real server with the engines, and roles to log in by certificate.
+// rig is a real server with the engines, and roles to log in by certificate. A test that has one runs beside others: it
+// shares nothing with them, and mostly waits for lives of seconds to end.
 type rig struct {
 	server *vaulttest.Server
 	log    *syncBuffer
@@ -37,6 +38,9 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	r := &rig{server: vaulttest.Start(t), log: &syncBuffer{}}
 	r.root(t, "sys/mounts/transit", map[string]any{"type": "transit"})
 	r.root(t, "sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})

@@ -36,21 +36,21 @@ func TestRevokedTokenIsReplaced(t *testing.T) {
 // Tokens end at their longest life, again and again, and nobody who asks meanwhile notices.
 func TestLongestLifeIsReplacedWithoutGap(t *testing.T) {
 	r := newRig(t)
+	clients, tokens := map[string]*Client{}, map[string]map[string]bool{}
 	for name, role := range map[string]map[string]any{
 		"service": {"token_ttl": "3s", "token_max_ttl": "6s"},
 		"batch":   {"token_ttl": "3s", "token_max_ttl": "3s", "token_type": "batch"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r.role(t, name, signerPolicy, role)
-			c := r.client(t, name)
-			tokens := map[string]bool{}
-			eventually(t, "three logins", func() bool {
-				must(t, c.Ping(t.Context()))
-				tokens[c.tokenNow(t)] = true
-				return len(tokens) == 3
-			})
-		})
+		r.role(t, name, signerPolicy, role)
+		clients[name], tokens[name] = r.client(t, name), map[string]bool{}
 	}
+	eventually(t, "three logins of each", func() bool {
+		for name, c := range clients {
+			must(t, c.Ping(t.Context()))
+			tokens[name][c.tokenNow(t)] = true
+		}
+		return len(tokens["service"]) >= 3 && len(tokens["batch"]) >= 3
+	})
 }
 
 // What Vault denies stays denied after a fresh login, and is no reason to log in for ever.
