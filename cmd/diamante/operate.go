@@ -119,7 +119,7 @@ func keysCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&config, "config", "", "the signer's configuration file")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.AddCommand(ceremonyCommand(), witnessCommand(), verifyCommand())
+	c.AddCommand(ceremonyCommand(), witnessCommand(), verifyCommand(), rotateCommand())
 	return c
 }
 

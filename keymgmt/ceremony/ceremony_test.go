@@ -2,6 +2,8 @@ package ceremony
 
 import (
 	"bytes"
+	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/payload"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 func TestCeremony(t *testing.T) {
@@ -234,4 +237,57 @@ func FuzzParse(f *testing.F) {
 func FuzzParsePlan(f *testing.F) {
 	f.Add([]byte("format = 1\nname = \"x\"\nquorum = 1\n[[generate]]\nkey = \"a\"\nalgorithm = \"p256\"\n"))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = ParsePlan(b) })
+}
+
+// liar is a device that has an answer changed.
+type liar struct {
+	*device
+	lie func(key keymgmt.KeyID, challenge [32]byte, p *Proof)
+}
+
+func (l liar) Prove(ctx context.Context, key keymgmt.KeyID, challenge [32]byte) (Proof, error) {
+	p, err := l.device.Prove(ctx, key, challenge)
+	if err == nil {
+		l.lie(key, challenge, &p)
+	}
+	return p, err
+}
+
+func TestProofsThatProveNothing(t *testing.T) {
+	r := newRig(t)
+	var earlier Proof
+	for name, lie := range map[string]func(keymgmt.KeyID, [32]byte, *Proof){
+		"of another moment": func(key keymgmt.KeyID, _ [32]byte, p *Proof) {
+			earlier, _ = r.device.Prove(t.Context(), key, [32]byte{1})
+			p.Signature = earlier.Signature
+		},
+		"of another name": func(_ keymgmt.KeyID, challenge [32]byte, p *Proof) {
+			p.Signature = ed25519.Sign(r.device.keys[key(t, "a")], keymgmt.Possession{Key: key(t, "b"), Public: p.Public, Challenge: challenge}.Message())
+		},
+		"of another key":              func(_ keymgmt.KeyID, _ [32]byte, p *Proof) { p.Public = account(t, r.accounts["alice"]) },
+		"of a key that can be shown":  func(_ keymgmt.KeyID, _ [32]byte, p *Proof) { p.Traits.Sensitive = false },
+		"of a key that could be":      func(_ keymgmt.KeyID, _ [32]byte, p *Proof) { p.Traits.AlwaysSensitive = false },
+		"of a key from elsewhere":     func(_ keymgmt.KeyID, _ [32]byte, p *Proof) { p.Traits.Local = false },
+		"of a key that could get out": func(_ keymgmt.KeyID, _ [32]byte, p *Proof) { p.Traits.NeverExtractable = false },
+	} {
+		r.transcript, r.device = nil, newDevice()
+		tr := r.begin("[[generate]]\nkey = \"a\"\nalgorithm = \"ed25519\"\n", "alice", "bob")
+		cfg := r.config()
+		cfg.Device = liar{r.device, lie}
+		if err := Run(t.Context(), tr, cfg); !errors.Is(err, ErrTranscript) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if report := r.reread().Report(); report.Closed || report.Failed == "" {
+			t.Errorf("%s: %v", name, report.Words())
+		}
+	}
+}
+
+func account(t *testing.T, a protocol.AccountID) keymgmt.PublicKey {
+	t.Helper()
+	public, err := keymgmt.NewPublicKey(keymgmt.Ed25519, a.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return public
 }
