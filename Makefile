@@ -31,9 +31,10 @@ unit:
 	go test ./cmd/internal/tidy ./compliance/export
 	DIAMANTE_KILLS=50 go test -timeout 20m ./cmd/internal/rig
 
-# At 200 random moments, or at KILLS of them.
+# At 200 random moments, or at KILLS of them; and 3000 random schedules of the signer, or SCHEDULES of them.
 kill: deps build
 	DIAMANTE_KILLS=$(or $(KILLS),200) go test -count=1 -timeout 60m -v -run TestKill ./cmd/internal/rig
+	DIAMANTE_SCHEDULES=$(or $(SCHEDULES),3000) go test -count=1 -timeout 60m -v -run TestNoSchedule ./keymgmt/service
 
 # Others' libraries, which no program links, judge what our readers of coins understand.
 judges:

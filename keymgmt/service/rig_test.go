@@ -293,6 +293,13 @@ func (r *rig) bind(f func(*rig) error) func() error {
 // spent is what counts of an asset for the issuing key at a moment, in whole units.
 func (r *rig) spent(asset string, at time.Time) string {
 	r.t.Helper()
+	n := r.stroops(asset, at)
+	return n.Div(n, big.NewInt(protocol.One)).String()
+}
+
+// stroops is the same in the smallest unit.
+func (r *rig) stroops(asset string, at time.Time) *big.Int {
+	r.t.Helper()
 	c := policy.Counter{Name: asset, Window: 24 * time.Hour}
 	var s string
 	r.query(&s, `SELECT coalesce(sum(amount - released), 0)::text FROM signer.usage WHERE key = $1 AND name = $2 AND seconds = $3 AND slot BETWEEN $4 AND $5`,
@@ -301,7 +308,7 @@ func (r *rig) spent(asset string, at time.Time) string {
 	if !ok {
 		r.t.Fatalf("counter is %q", s)
 	}
-	return n.Div(n, big.NewInt(protocol.One)).String()
+	return n
 }
 
 // proved checks that every sum is what its reservations make.
