@@ -27,6 +27,10 @@ const (
 // amount and destination, besides everything else that the policy asks for. Whatever could let something leave in another
 // way, later or by another's signature, is denied. Of several liens each must be discharged. Fees are not collateral:
 // max_fee bounds them.
+//
+//	[[key.transaction.lien]]
+//	id     = "loan-1"
+//	holder = [{name = "lender", public = "G..."}]
 type LienRule struct {
 	ID      string      `toml:"id"`
 	Holders []Signatory `toml:"holder"` // the word of any one of them counts

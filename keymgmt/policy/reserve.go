@@ -20,6 +20,11 @@ import (
 // outstanding on the attested ledger, plus all that was signed and may have been applied after it, plus this. There is no
 // way around it. Offers to sell the asset, which would issue it later, and changes of who may sign for the account are
 // denied besides.
+//
+//	[[key.transaction.reserve]]
+//	asset    = "USD:G..."
+//	max_age  = "24h"
+//	attestor = [{name = "treasury", public = "G..."}]
 type ReserveRule struct {
 	Asset     protocol.Asset `toml:"asset"`    // that the key's account issues
 	MaxAge    Duration       `toml:"max_age"`  // how old the newest attestation may be; a minute to 31 days

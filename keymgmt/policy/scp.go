@@ -17,6 +17,11 @@ const maxAhead = time.Hour
 
 // SCPRule lets a key speak in consensus: for the one validator whose key it is, on the policy's network, and never against
 // what it has signed.
+//
+//	[key.scp]
+//	max_seconds = 60
+//	quorum_sets = ["HEX"]
+//	upgrade     = [{parameter = "base_fee", to = [100]}]
 type SCPRule struct {
 	MaxSeconds int64           `toml:"max_seconds"`           // how far ahead of now the values that it proposes may close a ledger, 1 to 3600
 	QuorumSets []protocol.Hash `toml:"quorum_sets,omitempty"` // whom it may say it trusts. Optional: anybody

@@ -111,16 +111,24 @@ func (h *handler) sign(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, caller string) (keymgmt.Signature, error) {
-	// Not every writer has deadlines; the server's own ReadTimeout then stands alone.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 	var in signRequest
-	if err := readJSON(r.Body, maxRequest, &in); err != nil {
-		return keymgmt.Signature{}, fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
+	if err := readBody(w, r, &in); err != nil {
+		return keymgmt.Signature{}, err
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(r.Context(), signTimeout)
 	defer cancel()
 	return h.signers.For(caller).Sign(ctx, keymgmt.Request(in))
+}
+
+// readBody reads what a client sends, for as long as it may take.
+func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+	// Not every writer has deadlines; the server's own ReadTimeout then stands alone.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+	if err := readJSON(r.Body, maxRequest, v); err != nil {
+		return fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return nil
 }
 
 // deliver takes what proves itself, whoever brings it.
@@ -132,9 +140,7 @@ func deliver[T any](h *handler, what string, take func(ctx context.Context, call
 			return
 		}
 		var v T
-		if err = readJSON(r.Body, maxRequest, &v); err != nil {
-			err = fmt.Errorf("%w: %v", keymgmt.ErrMalformed, err)
-		} else {
+		if err = readBody(w, r, &v); err == nil {
 			ctx, cancel := context.WithTimeout(r.Context(), signTimeout)
 			defer cancel()
 			err = take(ctx, caller, v)
