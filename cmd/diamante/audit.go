@@ -30,18 +30,7 @@ func auditCommand() *cobra.Command {
 		Use: "verify FILE --key LOG_PUBLIC_KEY", Args: cobra.ExactArgs(1),
 		Short: "Verify a package of a log, or the evidence of one signature, offline: needs nothing but the two files",
 		RunE: func(c *cobra.Command, args []string) error {
-			check, checkJSON := export.VerifyFile, export.VerifyFileJSON
-			bundle, err := evidence.IsBundle(args[0])
-			if err != nil {
-				return err
-			}
-			if bundle {
-				check, checkJSON = evidence.VerifyFile, evidence.VerifyFileJSON
-			}
-			if asJSON {
-				return checkJSON(args[0], key, c.OutOrStdout())
-			}
-			return check(args[0], key, c.OutOrStdout())
+			return verifyFile(args[0], key, asJSON, c.OutOrStdout())
 		},
 	}
 	verify.Flags().StringVar(&key, "key", "", "file with the log's public key: the gateway's for a package, the signer's for evidence")
@@ -51,6 +40,22 @@ func auditCommand() *cobra.Command {
 	}
 	c.AddCommand(verify)
 	return c
+}
+
+// verifyFile verifies a package or the evidence of a signature: which of them it is shows in the file.
+func verifyFile(path, key string, asJSON bool, stdout io.Writer) error {
+	check, checkJSON := export.VerifyFile, export.VerifyFileJSON
+	bundle, err := evidence.IsBundle(path)
+	if err != nil {
+		return err
+	}
+	if bundle {
+		check, checkJSON = evidence.VerifyFile, evidence.VerifyFileJSON
+	}
+	if asJSON {
+		return checkJSON(path, key, stdout)
+	}
+	return check(path, key, stdout)
 }
 
 func exportCommand() *cobra.Command {

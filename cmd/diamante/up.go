@@ -13,7 +13,6 @@ import (
 
 	"github.com/diamante/gateway/cmd/internal/rig"
 	"github.com/diamante/gateway/cmd/internal/story"
-	"github.com/diamante/gateway/compliance/export"
 	"github.com/diamante/gateway/node/genesis"
 )
 
@@ -124,7 +123,8 @@ func world(r *rig.Rig, stdout io.Writer) (story.World, error) {
 		Passphrase: string(first.Passphrase), Root: first.Root.String(), Asset: rig.AssetCode,
 		Bank: &story.Bank{IBAN: rig.BankIBAN, BIC: rig.BankBIC}, Attest: r.Attest,
 		Package: r.Path("export", "audit-"+time.Now().UTC().Format("20060102T150405Z")+".tar"), LogKey: r.LogKeyFile(),
-		Verify:   func(path, key string) error { return export.VerifyFile(path, key, io.Discard) },
+		Verify:   func(path, key string) error { return verifyFile(path, key, false, io.Discard) },
+		Evidence: r.Evidence, SignerLogKey: r.SignerLogKeyFile(),
 		Progress: stdout,
 	}
 	if w.Wallet, err = r.Client(""); err != nil {

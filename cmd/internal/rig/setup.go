@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/stellar/go-stellar-sdk/strkey"
 
@@ -107,6 +108,13 @@ func (r *Rig) GenesisFile() string { return r.Path("genesis.toml") }
 
 // SignerLogKeyFile holds the public key of the signer's own log, with which its evidence is verified.
 func (r *Rig) SignerLogKeyFile() string { return r.Path("signer-log.pub") }
+
+// Evidence has the signer's host write the evidence of a signature, and returns the file.
+func (r *Rig) Evidence(ctx context.Context, key, ref string) (string, error) {
+	path := r.Path("export", "evidence-"+time.Now().UTC().Format("20060102T150405.000Z")+".json")
+	_, err := r.signerCommand(ctx, "evidence", "-key", key, "-ref", ref, "-out", path)
+	return path, err
+}
 
 // LogKeyFile holds the audit log's public key, in the form that signed notes are verified with.
 func (r *Rig) LogKeyFile() string { return r.Path("log.pub") }

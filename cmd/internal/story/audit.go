@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -37,22 +38,53 @@ func (t *teller) audit(ctx context.Context, s *Step) error {
 	if err := t.Verify(t.Package, t.LogKey); err != nil {
 		return err
 	}
-	if err := t.refusesTampering(raw); err != nil {
+	if err := t.refusesTampering(t.Package, t.LogKey); err != nil {
 		return err
 	}
 	return t.findRecords(raw, s)
 }
 
-func (t *teller) refusesTampering(raw []byte) error {
-	broken := bytes.Clone(raw)
+// evidence gets and verifies what proves the signature on the newest issuance.
+func (t *teller) evidence(ctx context.Context, s *Step) error {
+	raw, err := os.ReadFile(t.Package)
+	if err != nil {
+		return fmt.Errorf("story: %w", err)
+	}
+	e, err := readPackage(raw)
+	if err != nil {
+		return err
+	}
+	ref := ""
+	for _, event := range e.events {
+		if event.Action == "ledger-tx.built" && event.Data["kind"] == "issue" {
+			ref = fmt.Sprintf("issue/%v/%v", event.Data["ref"], event.Data["attempt"])
+		}
+	}
+	path, err := t.Evidence(ctx, "anchor/"+strings.ToLower(t.Asset)+"/issuing", ref)
+	if err != nil {
+		return err
+	}
+	if err := t.Verify(path, t.SignerLogKey); err != nil {
+		return err
+	}
+	s.Detail = ref + " is in " + path
+	return t.refusesTampering(path, t.SignerLogKey)
+}
+
+// refusesTampering makes sure that a file with a changed byte does not verify.
+func (t *teller) refusesTampering(path, key string) error {
+	broken, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("story: %w", err)
+	}
 	broken[len(broken)/2] ^= 1
-	path := t.Package + ".tampered"
+	path += ".tampered"
 	if err := os.WriteFile(path, broken, 0o600); err != nil {
 		return fmt.Errorf("story: %w", err)
 	}
 	defer os.Remove(path)
-	if t.Verify(path, t.LogKey) == nil {
-		return errors.New("a package with a changed byte verifies")
+	if t.Verify(path, key) == nil {
+		return fmt.Errorf("%s with a changed byte verifies", path)
 	}
 	return nil
 }

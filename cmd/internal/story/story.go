@@ -33,7 +33,10 @@ type World struct {
 	Package                string                                            // where the auditor's package is put
 	LogKey                 string                                            // path of the log's public key
 	Verify                 func(path, key string) error                      // the auditor's own program
-	Progress               io.Writer
+	// Evidence has the signer's host write the evidence of a signature and returns the file; nil where there is none.
+	Evidence     func(ctx context.Context, key, ref string) (path string, err error)
+	SignerLogKey string // path of the public key of the signer's log
+	Progress     io.Writer
 }
 
 // teller tells one story.
@@ -71,6 +74,10 @@ func Play(ctx context.Context, w World) (*Report, error) {
 		{"the bank pays out; its statement says so", t.payout},
 		{"a payment that matches nothing goes back", t.stray},
 		{"the auditor exports the log and verifies it offline", t.audit},
+		{"the evidence of one signature verifies offline", t.evidence},
+	}
+	if w.Evidence == nil {
+		steps = steps[:len(steps)-1]
 	}
 	for _, s := range steps {
 		fmt.Fprintf(w.Progress, "- %s\n", s.name)
