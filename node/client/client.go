@@ -32,9 +32,10 @@ import (
 
 // Defaults and limits of a Client.
 const (
-	DefaultTimeout   = 5 * time.Second
-	DefaultIdle      = 15 * time.Second
-	DefaultResumeFor = 15 * time.Second
+	DefaultTimeout = 5 * time.Second
+	// DefaultIdle is several heartbeats of a node with DefaultHeartbeat, so that one that comes late is not taken for the end.
+	DefaultIdle      = 4 * time.Second
+	DefaultResumeFor = 4 * time.Second
 	// maxAnswer bounds the JSON of one answer: an account with a thousand trustlines and data entries fits.
 	maxAnswer = 4 << 20
 	// maxResponseHeader bounds the headers of an answer.

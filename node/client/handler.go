@@ -32,7 +32,8 @@ type Door interface {
 
 // Defaults and limits of the handler.
 const (
-	DefaultHeartbeat  = 5 * time.Second
+	// DefaultHeartbeat decides how soon a client can know that its node is gone. A heartbeat is four bytes.
+	DefaultHeartbeat  = time.Second
 	DefaultMaxStreams = 32
 	// frameDeadline bounds the writing of one frame: a reader that takes none for so long is cut off, and may resume.
 	frameDeadline = 30 * time.Second

@@ -194,6 +194,45 @@ func TestStreamSilence(t *testing.T) {
 	}
 }
 
+// With the limits that the programs have, a node that goes away is noticed within seconds, whether it closes its connections
+// or only falls silent. That one with nothing to say is not taken for gone needs several heartbeats in that time.
+func TestLostNodeIsNoticedSoon(t *testing.T) {
+	const soon = 8 * time.Second
+	hang := make(chan struct{})
+	door := handlerOf(t, newFakeDoor(3))
+	mute := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-hang
+	})
+	if client.DefaultIdle < 3*client.DefaultHeartbeat {
+		t.Errorf("a heartbeat every %s, and gone after %s", client.DefaultHeartbeat, client.DefaultIdle)
+	}
+	var wg sync.WaitGroup
+	for name, handler := range map[string]http.Handler{"stopped": door, "silent": mute} {
+		s := serve(t, handler)
+		c, err := client.New(client.Config{URL: s.url, TLS: s.authority.Client(t, gatewayName, nodeName)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		wg.Go(func() {
+			began := time.Now()
+			for meta, err := range c.Closes(t.Context(), 2) {
+				if err == nil && meta.LedgerSequence() == 3 {
+					began = time.Now()
+					go s.stop()
+				}
+				if took := time.Since(began); err != nil && (!errors.Is(err, protocol.ErrUnavailable) || took > soon) {
+					t.Errorf("%s: after %s: %v", name, took, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(hang)
+}
+
 func TestStreamLimit(t *testing.T) {
 	s := serve(t, handlerOf(t, newFakeDoor(3)))
 	c := dialFor(t, s, s.authority.Client(t, gatewayName, nodeName), 200*time.Millisecond)
