@@ -77,6 +77,21 @@ func TestWitnessAndVerify(t *testing.T) {
 	}
 }
 
+// The example is a plan.
+func TestExampleCeremony(t *testing.T) {
+	raw, err := os.ReadFile("../../deploy/config/ceremony.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := ceremony.ParsePlan(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if words := strings.Join(plan.Words(), "\n"); !strings.Contains(words, "2 of 3 witnesses") || !strings.Contains(words, "WHICH CAN LEAVE") {
+		t.Error(words)
+	}
+}
+
 func TestRotate(t *testing.T) {
 	account := func(name string) protocol.AccountID {
 		sum := sha256.Sum256([]byte(name))

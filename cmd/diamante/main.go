@@ -7,7 +7,11 @@
 //	diamante migrate           bring a database to the newest schema
 //	diamante genesis           make the file that a network begins with
 //	diamante keys              list the keys of a signer on this host
+//	diamante keys ceremony|witness|verify
+//	                           make, back up and destroy keys before witnesses, and prove it afterwards
+//	diamante keys rotate       write the requests by which a key takes another's place on an account
 //	diamante hsm doctor        exercise a device, and say how it behaves
+//	diamante hsm mark          show what it remembers of the signer's database; after a loss, go on with what there is
 //	diamante certificates      keep programs' certificates fresh from Vault
 //	diamante check-config      read a program's configuration and what it names
 //	diamante policy explain|lint|sign FILE; simulate: what a policy would have changed

@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,10 +99,18 @@ func genesisCommand() *cobra.Command {
 	return c
 }
 
-// sibling runs another of our programs, which must be beside this one.
+// sibling runs another of our programs, the one beside this one or else the one that a shell would find, as if it had been
+// typed: with the same input and output, asked to end when this one is, and its exit status becomes ours.
 func sibling(c *cobra.Command, name string, args ...string) error {
-	cmd := exec.CommandContext(c.Context(), filepath.Join(ownDir(), name), args...)
-	cmd.Stdout, cmd.Stderr = c.OutOrStdout(), os.Stderr
+	path := filepath.Join(ownDir(), name)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if path, err = exec.LookPath(name); err != nil {
+			return fmt.Errorf("%s is neither beside this program nor in PATH: %w", name, err)
+		}
+	}
+	cmd := exec.CommandContext(c.Context(), path, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it finishes what it has begun
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, c.OutOrStdout(), os.Stderr
 	return cmd.Run()
 }
 

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 	"time"
@@ -40,11 +41,15 @@ const (
 	shutdownTimeout   = 10 * time.Second
 )
 
-// Main runs a program: run's context ends with SIGINT or SIGTERM, and its error is printed and becomes exit status 1.
+// Main runs a program: run's context ends with SIGINT or SIGTERM, and its error is printed and becomes exit status 1. One that
+// is nothing but the exit status of another program becomes ours: that program has said why.
 func Main(run func(ctx context.Context, args []string, stdout io.Writer) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
+	if other, ok := err.(*exec.ExitError); ok && other.ExitCode() > 0 { // not wrapped: then there is more to say
+		os.Exit(other.ExitCode())
+	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
