@@ -1,6 +1,9 @@
 package tidy
 
 import (
+	"go/ast"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -24,6 +27,35 @@ func TestTree(t *testing.T) {
 				t.Error(v)
 			}
 		})
+	}
+}
+
+// TestNamedTestsExist: whoever reads in SECURITY.md that a test shows something finds the test.
+func TestNamedTestsExist(t *testing.T) {
+	files, err := Load("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, f := range files {
+		for _, d := range f.AST.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && f.Test {
+				there[fn.Name.Name] = true
+			}
+		}
+	}
+	text, err := os.ReadFile("../../../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 10 {
+		t.Fatalf("only %d tests are named", len(named))
+	}
+	for _, n := range named {
+		if !there[n[1]] {
+			t.Errorf("SECURITY.md names %s, which is not there", n[1])
+		}
 	}
 }
 
