@@ -62,18 +62,27 @@ func sourceFolder() (string, error) {
 
 // digest names what the program is built from.
 func digest(source string) (string, error) {
-	files, err := filepath.Glob(filepath.Join(source, "*.go"))
+	var files []string
+	err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := entry.Name(); filepath.Ext(name) == ".go" || name == "go.mod" || name == "go.sum" {
+			files = append(files, path)
+		}
+		return nil
+	})
 	if err != nil {
 		return "", fmt.Errorf("vaulttest: %w", err)
 	}
 	hash := sha256.New()
 	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, path := range append(files, filepath.Join(source, "go.mod"), filepath.Join(source, "go.sum")) {
+	for _, path := range files {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			return "", fmt.Errorf("vaulttest: %w", err)
 		}
-		fmt.Fprintln(hash, filepath.Base(path), len(content))
+		fmt.Fprintln(hash, strings.TrimPrefix(path, source), len(content))
 		hash.Write(content)
 	}
 	const shown = 12 // bytes; enough to tell versions apart
