@@ -69,8 +69,13 @@ func writeEvidence(ctx context.Context, cfg *Config, o options, stdout io.Writer
 	if err := out.Close(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "%s: %d bytes\n", o.out, len(file))
-	return err
+	if _, err := fmt.Fprintf(stdout, "%s: %d bytes\n", o.out, len(file)); err != nil {
+		return err
+	}
+	if _, err = evidence.Verify(file, key); err != nil { // the file is what is stored all the same, and may be read by the program of its time
+		return fmt.Errorf("%s is written, but: %w", o.out, err)
+	}
+	return nil
 }
 
 // awaitEvidence waits until a checkpoint covers what is asked for.

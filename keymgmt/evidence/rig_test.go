@@ -228,6 +228,7 @@ func (r *rig) file(of evidence.Of, withoutPolicy bool) []byte {
 	for {
 		file, err := evidence.Make(r.t.Context(), r.db.Reader(), r.log, of, withoutPolicy)
 		if err == nil {
+			must(evidence.Verify(file, r.log))(r.t)
 			return file
 		}
 		if !errors.Is(err, evidence.ErrNotSigned) {
