@@ -79,8 +79,11 @@ type mortal struct {
 	k *killer
 }
 
-func newMortal(t *testing.T) *mortal {
-	m := &mortal{newFixture(t), &killer{seen: map[string]int{}}}
+func newMortal(t *testing.T) *mortal { return mortalOf(t, newFixture(t)) }
+
+// mortalOf makes a fixture mortal, as it is now.
+func mortalOf(t *testing.T, f *fixture) *mortal {
+	m := &mortal{f, &killer{seen: map[string]int{}}}
 	m.parts.Failpoint = m.k.hit
 	ctx, cancel := context.WithCancel(m.ctx)
 	var wg sync.WaitGroup

@@ -361,8 +361,8 @@ func TestPeopleAndCrashes(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
-	m := newMortal(t)
-	b := needPeople(t, m.fixture)
+	b := needPeople(t, newFixture(t))
+	m := mortalOf(t, b.fixture)
 	m.ready()
 	w := m.customer("alice")
 	m.k.again = func() int { return random.IntN(25) } // called by one goroutine at a time
