@@ -123,9 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		}
 	}
 	var mark keymgmt.Mark
-	if cfg.Mark == nil {
-		cfg.Log.Warn("no device keeps a mark: a database that is rolled back while the signer is down will not be known for one")
-	} else {
+	if cfg.Mark != nil {
 		var err error
 		if mark, err = compare(ctx, cfg); err != nil {
 			return nil, err

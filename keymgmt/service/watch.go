@@ -48,6 +48,7 @@ func (s *Service) begin(ctx context.Context, mark keymgmt.Mark) error {
 	newest.Epoch, newest.Policy = mark.Epoch, s.cfg.Policy.Version()
 	s.watch = newWatch(newest)
 	if s.cfg.Mark == nil {
+		s.cfg.Log.Warn("no device keeps a mark: a database that is rolled back while the signer is down will not be known for one")
 		return nil
 	}
 	return s.raiseOnce(ctx)
