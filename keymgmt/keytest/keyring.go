@@ -38,6 +38,7 @@ func TestKeyring(t *testing.T, open func(t *testing.T, keys ...keymgmt.KeyID) Ke
 		run  func(*testing.T, KeyringFixture)
 	}{
 		{"signatures verify", s.signs},
+		{"says where its keys are", s.home},
 		{"an approval is spent once", s.once},
 		{"no approval, no signature", s.none},
 		{"unknown key", s.unknown},
@@ -60,6 +61,15 @@ func Key(t testing.TB, id string) keymgmt.KeyID {
 type keyringSuite struct {
 	one, two, missing keymgmt.KeyID
 	approver          *Approver
+}
+
+// home wants one of the homes that a policy can name.
+func (s keyringSuite) home(t *testing.T, f KeyringFixture) {
+	for _, key := range []keymgmt.KeyID{s.one, s.two} {
+		if home := f.Keyring.Home(key); home.String() == "" {
+			t.Errorf("%s is in no home", key)
+		}
+	}
 }
 
 // sign signs the n-th message and checks the signature.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/keytest"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/node/protocol"
@@ -29,6 +30,16 @@ func FuzzCheck(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(all)
+	traders(b)
+	withDelays(b)
+	withPayer(b)
+	withSuppliers(b, newDeciders(f, 2))
+	b.rule(issuing).Home, b.file.ValidUntil = keymgmt.Vault, policy.DateOf(now)
+	rich, err := policy.Marshal(b.file)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(rich)
 	f.Add([]byte("format = 'diamante-policy/1'\nversion = 1\nnetwork = 'n'\n[[key]]\nid = 'a'\nfrozen = true"))
 	f.Add([]byte("[[key.0]]")) // once a panic in the decoder
 	f.Add([]byte("version = 1.0\n[key]\n"))

@@ -180,7 +180,7 @@ func (f *File) complete(lists map[string]*loaded) error {
 		if len(f.Officers) == 0 {
 			return fmt.Errorf("%w: list %s has no officers", ErrInvalid, f.Roster)
 		}
-		if err := f.validateOfficers(); err != nil {
+		if err := errors.Join(f.validateOfficers(), f.validateSignatories()); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}

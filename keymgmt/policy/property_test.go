@@ -50,7 +50,7 @@ func tighten(rt *rapid.T, b *bank, accounts []protocol.AccountID) {
 		}
 		return n
 	}
-	switch rapid.IntRange(0, 11).Draw(rt, "how") {
+	switch rapid.IntRange(0, 14).Draw(rt, "how") {
 	case 10:
 		tx.Liens = append(tx.Liens, policy.LienRule{ID: "loan-1", Holders: []policy.Signatory{newAttestor(b.t, "lender").Signatory}})
 	case 11:
@@ -76,6 +76,16 @@ func tighten(rt *rapid.T, b *bank, accounts []protocol.AccountID) {
 		tx.ChangeTrust = nil
 	case 9:
 		tx.Limits = tx.Limits[:len(tx.Limits)-1]
+	case 12:
+		h, err := policy.ParseHours(rapid.SampledFrom([]string{"mon-fri 08:00-18:00", "sun 11:00-13:00"}).Draw(rt, "hours"))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		rule.Hours = []policy.Hours{h}
+	case 13:
+		rule.Delays = append(rule.Delays, policy.DelayRule{Wait: policy.Duration(time.Minute)})
+	case 14:
+		b.file.ValidUntil = policy.DateOf(now.Add(time.Duration(rapid.IntRange(-60, 60).Draw(rt, "until")) * time.Minute))
 	}
 }
 
