@@ -259,7 +259,9 @@ func TestRotation(t *testing.T) {
 		}
 	}
 	preimage := txbuild.SetOptions{Signer: &xdr.Signer{Weight: 1, Key: xdr.SignerKey{Type: xdr.SignerKeyTypeSignerKeyTypeHashX, HashX: &xdr.Uint256{1}}}}
-	for name, op := range map[string]txbuild.SetOptions{"weight": signer(fresh, 2), "removed": signer(fresh, 0), "given back": signer(old, 1), "stranger": signer(newAccount(t), 1), "hash": preimage} {
+	payload := txbuild.SetOptions{Signer: &xdr.Signer{Weight: 1, Key: xdr.SignerKey{Type: xdr.SignerKeyTypeSignerKeyTypeEd25519SignedPayload,
+		Ed25519SignedPayload: &xdr.SignerKeyEd25519SignedPayload{Ed25519: xdr.Uint256(fresh.Key()), Payload: []byte{1}}}}}
+	for name, op := range map[string]txbuild.SetOptions{"a listed key over a text": payload, "weight": signer(fresh, 2), "removed": signer(fresh, 0), "given back": signer(old, 1), "stranger": signer(newAccount(t), 1), "hash": preimage} {
 		r := b.by(issuing, op)
 		r.Consents = all.approve(t, r, 1, "carol")
 		t.Run(name, func(t *testing.T) { wantDenial(t, b, r, facts(), "transaction.set_options.rotation") })

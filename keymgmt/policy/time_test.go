@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +97,10 @@ func TestDelays(t *testing.T) {
 	}
 	if _, err := b.decide(small, facts()); !errors.Is(err, keymgmt.ErrNotYet) {
 		t.Errorf("without a threshold: %v", err)
+	}
+	slices.Reverse(b.rule(issuing).Delays)
+	if _, err := b.decide(large, f); !errors.Is(err, keymgmt.ErrNotYet) {
+		t.Errorf("the longest of two counts, in any order: %v", err)
 	}
 }
 
