@@ -106,6 +106,35 @@ func TestTwoHomes(t *testing.T) {
 	keytest.Until(t, func(ctx context.Context) error { return healthy(ctx, c) })
 }
 
+// TestCheckSpendsNoLogin: a wrapped secret id is good for one login, and that is the signer's: a check leaves it alone.
+func TestCheckSpendsNoLogin(t *testing.T) {
+	r := newRig(t)
+	server := r.newVault()
+	r.initToken()
+	r.generate()
+	r.sign(r.homes)
+	server.Root(t, "POST", "sys/auth/approle", map[string]any{"type": "approle"})
+	server.Root(t, "POST", "auth/approle/role/signer", map[string]any{"token_policies": []string{"signer"}, "secret_id_num_uses": 1,
+		"token_ttl": "10m", "token_max_ttl": "1h"})
+	id, _ := server.Root(t, "GET", "auth/approle/role/signer/role-id", nil)["role_id"].(string)
+	file := r.write("wrapping-token", []byte(server.WrapRoot(t, "POST", "auth/approle/role/signer/secret-id", nil)))
+	r.cfg.Vault.Cert, r.cfg.Vault.Key = "", ""
+	r.cfg.Vault.Login = vaultconf.Login{Method: vault.ByAppRole, Mount: "approle", Role: "signer", RoleID: id, TokenFile: file}
+	r.save()
+	for range 2 {
+		_, err := r.run("check-config")
+		r.must(err)
+	}
+	_, err := os.Stat(file)
+	r.must(err)
+	c := r.client(r.serve(), gatewayName)
+	n := 0
+	keytest.Until(t, func(ctx context.Context) error { n++; _, err := c.Sign(ctx, r.issue(n)); return err })
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the wrapping token that was used is still there: %v", err)
+	}
+}
+
 // TestKeyInTwoHomes: a key of one name in both homes is two keys, and the signer does not choose.
 func TestKeyInTwoHomes(t *testing.T) {
 	r := newRig(t)
