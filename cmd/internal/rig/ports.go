@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 )
 
@@ -52,4 +54,25 @@ func (r *Rig) choosePorts() (Ports, error) {
 		return p, fmt.Errorf("rig: %w", err)
 	}
 	return p, nil
+}
+
+// Ports are looked for here: below the range from which systems give ports to outgoing connections, one of which could take
+// a program's port while the program is down.
+const (
+	leastPort = 15_000
+	mostPort  = 30_000
+	portTries = 1000
+)
+
+// freePort returns a loopback port that nobody listens on just now.
+func freePort() (int, error) {
+	for range portTries {
+		l, err := net.Listen("tcp", loopback(leastPort+rand.IntN(mostPort-leastPort)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().(*net.TCPAddr).Port, nil
+	}
+	return 0, errors.New("rig: no free port")
 }
