@@ -95,8 +95,8 @@ func TestDecidedAgain(t *testing.T) {
 	g.ahead.Add(int64(2 * time.Minute))
 	g.sign(early, nil)
 
-	first, second := g.bundle(evidence.Of{Key: q.Key, Ref: "tx/1"}), g.bundle(evidence.Of{Key: q.Key, Ref: "tx/2"})
-	first = g.bundle(evidence.Of{Key: q.Key, Ref: "tx/1"}) // as of the same checkpoint
+	second := g.bundle(evidence.Of{Key: q.Key, Ref: "tx/2"})
+	first := g.bundle(evidence.Of{Key: q.Key, Ref: "tx/1"}) // as of the same checkpoint
 	report := must(g.verify(first))(t)
 	if report.Policy.Lists["holders"] != 3 || report.Policy.Lists["people"] != 5 || len(report.Attestations) != 1 || report.Attestations[0].Ledger != 10 || len(report.Approvals) != 2 {
 		t.Errorf("%+v", report)
