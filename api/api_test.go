@@ -261,6 +261,7 @@ var policy = map[string]map[string]string{
 		"GET /v1/ledger-transactions": "staff certificate", "GET /v1/parked": "staff certificate", "GET /v1/jobs": "staff certificate", "GET /v1/quarantine": "staff certificate",
 		"POST /v1/quarantine/{id}/dismiss":    "staff certificate",
 		"POST /v1/parked/{hash}/{op}/resolve": "staff certificate", "POST /v1/customers/{account}/status": "staff certificate",
+		"GET /v1/approvals": "staff certificate", "GET /v1/approvals/{id}": "staff certificate", "POST /v1/approvals/{id}/consents": "staff certificate", "POST /v1/approvals/{id}/decline": "staff certificate",
 		"GET /v1/withdrawals/bounced": "staff certificate", "POST /v1/withdrawals/{id}/resolve": "staff certificate", "POST /v1/deposits/{id}/give-up": "staff certificate", "GET /v1/log/key": "staff certificate",
 		"GET /livez": "staff certificate", "GET /readyz": "staff certificate", "GET /metrics": "staff certificate",
 	},
