@@ -118,12 +118,13 @@ func (r *rig) schedule(random *mathrand.Rand, n int) (asked []ask) {
 
 // disturb asks for everything at once, in a world where nothing is sure.
 func (r *rig) disturb(random *mathrand.Rand, services []*service.Service, asked []ask) {
-	var mu sync.Mutex
+	var mu sync.Mutex // of the keyring's luck
+	luck := mathrand.New(mathrand.NewPCG(random.Uint64(), 0))
 	chance := func(of int) func() error {
 		return func() error {
 			mu.Lock()
 			defer mu.Unlock()
-			if random.IntN(of) == 0 {
+			if luck.IntN(of) == 0 {
 				return errCrash
 			}
 			return nil
