@@ -64,7 +64,7 @@ func (p payoutRow) become(ctx context.Context, tx *audit.Tx, state string, data 
 }
 
 // RefusePayout carries out that the bank will not make a payout, and has not: the money is ours and the debt stands. The
-// bank's word counts; should it pay all the same, its statement shows a debit that belongs to nothing. Errors: ErrNotFound,
+// bank's word counts; should it pay all the same, that is the payment unless a person has decided otherwise by then. Errors: ErrNotFound,
 // ErrInvalid, ErrConflict when it is paid or refused already.
 func (s *Service) RefusePayout(ctx context.Context, who audit.Actor, partner string, r PayoutRefusal) error {
 	if why := strings.TrimSpace(r.Reason); why == "" || len(why) > maxDetail {
@@ -108,6 +108,39 @@ func (s *Service) bounce(ctx context.Context, tx *audit.Tx, p payoutRow, event f
 	}
 	_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.bounced", Subject: t.ID, Data: map[string]any{"payout": p.id, "why": string(event)}})
 	return err
+}
+
+// paidLate carries out that the bank has made a payout that it had refused. As long as nobody has decided what becomes of the
+// withdrawal it is paid with that; after that the money is gone for a reason that is not known.
+func (s *Service) paidLate(ctx context.Context, tx *audit.Tx, a AssetConfig, p payoutRow, amount money.Amount) (refused string, err error) {
+	const late = "paid-after-refusal"
+	if !p.isWithdrawal() || p.units != amount.Numeric() {
+		return late, nil
+	}
+	t, err := payoutWithdrawal(ctx, tx, p.origin)
+	if err != nil {
+		return "", err
+	}
+	covered, err := s.covered(ctx, tx, a.bank(), amount)
+	if err != nil || !covered || t.order() != p.id {
+		return late, err
+	}
+	next, effects, err := flow.Step(flow.Withdrawal, t.state, flow.Debited)
+	if err != nil {
+		return late, nil
+	}
+	if err := s.perform(ctx, tx, effects, step{ref: "late/" + p.id, asset: a, amount: amount}); err != nil {
+		return "", err
+	}
+	if err := p.become(ctx, tx, "paid", map[string]any{"late": true}); err != nil {
+		return "", err
+	}
+	t.state, t.message = next, ""
+	if err := updateRow(ctx, tx, t); err != nil {
+		return "", err
+	}
+	_, err = tx.Record(ctx, audit.Event{Action: "withdrawal.completed", Subject: t.ID, Data: map[string]any{"transfer": "late/" + p.id}})
+	return "", err
 }
 
 // returnRefused puts money that the bank would not send back to its payer where it was: it waits for a person again.

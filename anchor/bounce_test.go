@@ -90,6 +90,34 @@ func TestRefusedPayout(t *testing.T) {
 	f.sound()
 }
 
+// TestPaidAfterRefusal: a bank that pays what it had refused has paid, as long as nobody has decided otherwise.
+func TestPaidAfterRefusal(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.ready()
+	alice, w, p := f.paidOut()
+	if err := f.svc.RefusePayout(f.ctx, staffActor, keeper, anchor.PayoutRefusal{ID: p.ID, Reason: "by mistake"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.svc.PayoutFile(f.ctx, keeper, p.ID); !errors.Is(err, anchor.ErrConflict) {
+		t.Errorf("the file of what is refused: %v", err)
+	}
+	f.reaches(alice, w.ID, "on_hold")
+	f.bring(f.statement("late", f.debit("50.00", p.ID)), anchor.Imported{Entries: 1, Booked: 1, Matched: 1})
+	f.reaches(alice, w.ID, "completed")
+	for _, action := range []string{"again", "reissue"} {
+		if err := f.bounced(w.ID, action); !errors.Is(err, anchor.ErrConflict) {
+			t.Errorf("%s what is paid: %v", action, err)
+		}
+	}
+	f.books(map[book.Code]string{"bank/USD": "0.0000000", "payable/USD": "0.0000000", "issued/USD": "0.0000000", "unexplained/USD": "0.0000000"})
+	f.sound()
+	// And what comes back of it is owed once more.
+	f.bring(f.statement("back", f.credit("50.00", "", func(e *rails.Entry) { e.Return, e.EndToEndID = "AC04", p.ID })), anchor.Imported{Entries: 1, Booked: 1, Matched: 1})
+	f.reaches(alice, w.ID, "on_hold")
+	f.sound()
+}
+
 // TestReturnedPayout: money that comes back is owed to the customer again, who gets his credit back, once.
 func TestReturnedPayout(t *testing.T) {
 	f := newFixture(t)

@@ -42,6 +42,8 @@ func (s *Service) perform(ctx context.Context, tx *audit.Tx, effects []flow.Effe
 			_, err = s.Custody.Void(ctx, tx, book.TransferID(with.ref))
 		case flow.Recover:
 			err = s.recover(ctx, tx, with)
+		case flow.PayLate:
+			err = s.fact(ctx, tx, book.Transfer{Debit: with.asset.payable(), Credit: with.asset.bank(), Amount: with.amount, Ref: with.ref})
 		case flow.IssueAgain:
 			err = openJob(ctx, tx, jobReissue, with.ref)
 		case flow.Issue:

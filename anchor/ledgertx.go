@@ -69,7 +69,7 @@ func (s *Service) advance(ctx context.Context, j job, p plan) error {
 	t, err := inFlight(ctx, s.DB.Reader(), p.source)
 	if errors.Is(err, ErrNotFound) {
 		// 2. Build and store it, with its hash, before anybody signs. One that nobody approved in time lets others go first.
-		if err := s.turn(ctx, j); err != nil {
+		if err := s.turn(ctx, j, p.source); err != nil {
 			return err
 		}
 		t, err = s.build(ctx, j, p, before)
@@ -144,6 +144,10 @@ func (s *Service) storeBuilt(ctx context.Context, tx *audit.Tx, j job, t *ledger
 	open, err := jobOpen(ctx, tx, j)
 	if err != nil {
 		return err
+	}
+	// On whose word it is may be another than when the job was listed: it may have been done and opened again since.
+	if err := tx.QueryRow(ctx, `SELECT initiator FROM anchor.job WHERE kind = $1 AND ref = $2`, t.kind, t.ref).Scan(&t.initiator); err != nil {
+		return missing(err, "job")
 	}
 	last, err := lastOf(ctx, tx, t.source)
 	if err != nil {

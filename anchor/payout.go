@@ -176,7 +176,7 @@ func (s *Service) debited(ctx context.Context, tx *audit.Tx, a AssetConfig, e ra
 	case err != nil:
 		return "", err
 	case p.state == "refused":
-		return "paid-after-refusal", nil
+		return s.paidLate(ctx, tx, a, p, amount)
 	case p.state != "written":
 		return "paid-before", nil
 	case p.units != amount.Numeric():
@@ -231,10 +231,15 @@ func (s *Service) Payouts(ctx context.Context, partner string, p Page) ([]Payout
 	})
 }
 
-// PayoutFile returns the file of a payout that the partner is asked to make.
+// PayoutFile returns the file of a payout that the partner is asked to make. Errors: ErrNotFound, ErrConflict when he has
+// refused it.
 func (s *Service) PayoutFile(ctx context.Context, partner, id string) (File, error) {
 	var body []byte
-	err := missing(s.DB.Reader().QueryRow(ctx, `SELECT file FROM anchor.payout WHERE id = $1 AND asset = ANY($2)`, id, s.assetsOf(partner)).Scan(&body), "payout")
+	var state string
+	err := missing(s.DB.Reader().QueryRow(ctx, `SELECT file, state FROM anchor.payout WHERE id = $1 AND asset = ANY($2)`, id, s.assetsOf(partner)).Scan(&body, &state), "payout")
+	if err == nil && state == "refused" { // whoever fetches it late must not pay it
+		return File{}, fmt.Errorf("%w: the payout is refused", ErrConflict)
+	}
 	return File{Name: id + ".xml", Body: body}, err
 }
 

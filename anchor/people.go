@@ -12,6 +12,7 @@ import (
 	"github.com/diamante/gateway/anchor/flow"
 	"github.com/diamante/gateway/compliance/audit"
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // askAgain is how long the signer is left alone with a request that people have not said anything new to: another policy may
@@ -261,18 +262,24 @@ func neededPeople(ctx context.Context, r audit.Reader, j job) (yes bool, err err
 	return yes, err
 }
 
-// errTurn: nobody has approved a job's last transaction in time, and other jobs have their turn before it is built again.
-var errTurn = errors.New("anchor: nobody approved it in time; it is tried again once others had their turn")
+// errTurn: a transaction that people did not approve had the account to itself, and jobs that need nobody have their turn
+// before another one that needs people is built.
+var errTurn = errors.New("anchor: it needs people, and the account was theirs until now; it is tried again once others had their turn")
 
-// turn returns errTurn for as long as a transaction lives after the time of the job's last one has passed, if that waited
-// for people: it had its account to itself all that time.
-func (s *Service) turn(ctx context.Context, j job) error {
-	var notAfter *time.Time
-	err := s.DB.Reader().QueryRow(ctx, `SELECT max(not_after) FROM anchor.ledger_tx WHERE kind = $1 AND ref = $2 AND patient AND signed IS NULL AND state = 'dead'`, string(j.kind), j.ref).Scan(&notAfter)
+// turn returns errTurn to a job that needs people, for as long as a transaction lives after one of the same account that
+// waited for them has ended without: any job's, since two that take turns would leave the others nothing.
+func (s *Service) turn(ctx context.Context, j job, source protocol.AccountID) error {
+	needs, err := neededPeople(ctx, s.DB.Reader(), j)
+	if err != nil || !needs {
+		return err
+	}
+	var ended *time.Time
+	err = s.DB.Reader().QueryRow(ctx, `SELECT max(CASE t.state WHEN 'dead' THEN t.not_after ELSE a.ended END) FROM anchor.ledger_tx t JOIN anchor.approval a ON a.id = t.id
+		WHERE t.source = $1 AND t.patient AND t.signed IS NULL AND t.state IN ('dead', 'failed')`, source).Scan(&ended)
 	if err != nil {
 		return fmt.Errorf("anchor: attempts: %w", err)
 	}
-	if notAfter != nil && s.Now().Before(notAfter.Add(s.cfg.TxLife)) {
+	if ended != nil && s.Now().Before(ended.Add(s.cfg.TxLife)) {
 		return errTurn
 	}
 	return nil

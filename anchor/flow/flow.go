@@ -105,6 +105,7 @@ const (
 	PostPayout     Effect = "post-payout"     // final
 	VoidPayout     Effect = "void-payout"     // undone
 	Recover        Effect = "recover"         // suspense -> payable, final
+	PayLate        Effect = "pay-late"        // payable -> bank, final
 	IssueAgain     Effect = "issue-again"     // a job: issue redeemed credit to its customer
 	Submit         Effect = "submit"          // may leave the process now
 	Rebuild        Effect = "rebuild"         // a new attempt
@@ -147,8 +148,10 @@ var table = map[arrow]target{
 	{Withdrawal, Withheld, Written}: {AtBank, []Effect{HoldPayout}},
 	{Withdrawal, AtBank, Debited}:   {Completed, []Effect{PostPayout}},
 	// The bank did not pay. The debt stands, and its customer gets the money at last or his credit back.
-	{Withdrawal, AtBank, Unpaid}:       {Bounced, []Effect{VoidPayout}},
-	{Withdrawal, Completed, CameBack}:  {Bounced, []Effect{Recover}},
+	{Withdrawal, AtBank, Unpaid}:      {Bounced, []Effect{VoidPayout}},
+	{Withdrawal, Completed, CameBack}: {Bounced, []Effect{Recover}},
+	// The bank paid after all, while nobody had decided yet.
+	{Withdrawal, Bounced, Debited}:     {Completed, []Effect{PayLate}},
 	{Withdrawal, Bounced, Again}:       {Paying, []Effect{WritePayout}},
 	{Withdrawal, Bounced, Reissue}:     {Returning, []Effect{HoldReturn, IssueAgain}},
 	{Withdrawal, Returning, Success}:   {Refunded, []Effect{PostReturn}},
