@@ -308,6 +308,25 @@ func TestPeopleTooLate(t *testing.T) {
 	b.sound()
 }
 
+// TestTwoWhoWait: two that nobody approves do not take turns and leave the others nothing.
+func TestTwoWhoWait(t *testing.T) {
+	b := needPeople(t, newFixture(t))
+	b.start()
+	b.ready()
+	w := b.customer("alice")
+	b.deposits(w, "500.00")
+	b.waits()
+	b.deposits(w, "600.00")
+	for range 3 {
+		small := b.deposits(w, "50.00")
+		b.net.close(6 * time.Minute)
+		b.reaches(w, small.ID, "completed")
+		b.net.close(2 * time.Minute)
+		b.waits()
+	}
+	b.sound()
+}
+
 // TestPeopleDecline: a request that staff decline is given to a person as what the signer refuses, and frees its account.
 func TestPeopleDecline(t *testing.T) {
 	b := needPeople(t, newFixture(t))
