@@ -25,11 +25,12 @@ build:
 	go build -trimpath -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
 
 # The race detector has nothing to find in the two packages of the second line. The whole system is killed at every
-# boundary and at some random moments after everything else, alone on the machine.
+# boundary and at some random moments after everything else, alone on the machine; never from the cache, which does not know
+# that the test runs the programs.
 unit:
 	go test -race -timeout 20m $$(go list ./... | grep -v -e /cmd/internal/rig -e /cmd/internal/tidy -e /compliance/export)
 	go test ./cmd/internal/tidy ./compliance/export
-	DIAMANTE_KILLS=50 go test -timeout 20m ./cmd/internal/rig
+	DIAMANTE_KILLS=50 go test -count=1 -timeout 20m ./cmd/internal/rig
 
 # At 200 random moments, or at KILLS of them; and 3000 random schedules of the signer, or SCHEDULES of them.
 kill: deps build
