@@ -225,7 +225,7 @@ func (s *Service) sign(ctx context.Context, t ledgerTx) (ledgerTx, error) {
 		if _, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.signed", Subject: t.id, Data: map[string]any{"ledger_tx": t.hash.String()}}); err != nil {
 			return err
 		}
-		return endApproval(ctx, tx, t.id, approvalGranted, "")
+		return s.endApproval(ctx, tx, t.id, approvalGranted, "")
 	})
 	t.state = state
 	return t, err
@@ -249,7 +249,7 @@ func (s *Service) block(ctx context.Context, t ledgerTx, why error) error {
 		if _, err = tx.Record(ctx, audit.Event{Action: "ledger-tx.blocked", Subject: t.id, Data: map[string]any{"kind": t.kind, "ref": t.ref, "why": clean(why.Error())}}); err != nil {
 			return err
 		}
-		return endApproval(ctx, tx, t.id, approvalClosed, clean(why.Error()))
+		return s.endApproval(ctx, tx, t.id, approvalClosed, clean(why.Error()))
 	})
 }
 
@@ -282,7 +282,7 @@ func (s *Service) abandon(ctx context.Context, tx *audit.Tx, t ledgerTx, why str
 	if err != nil {
 		return err
 	}
-	if err := endApproval(ctx, tx, t.id, approvalClosed, why); err != nil {
+	if err := s.endApproval(ctx, tx, t.id, approvalClosed, why); err != nil {
 		return err
 	}
 	return s.failed(ctx, tx, t, why)

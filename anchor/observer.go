@@ -197,7 +197,7 @@ func (s *Service) resolve(ctx context.Context, tx *audit.Tx, f facts) error {
 		if err != nil {
 			return err
 		}
-		if err := endApproval(ctx, tx, t.id, ended[event], "its time has passed"); err != nil {
+		if err := s.endApproval(ctx, tx, t.id, ended[event], "its time has passed"); err != nil {
 			return err
 		}
 		switch event {

@@ -231,18 +231,19 @@ func (s *Service) storeWait(ctx context.Context, t ledgerTx, why error) error {
 		if _, err := tx.Exec(ctx, `UPDATE anchor.ledger_tx SET state = $2, result = $3 WHERE id = $1`, t.id, string(state), tooShort); err != nil {
 			return fmt.Errorf("anchor: ledger transaction: %w", err)
 		}
-		return endApproval(ctx, tx, t.id, approvalClosed, tooShort)
+		return s.endApproval(ctx, tx, t.id, approvalClosed, tooShort)
 	})
 }
 
 const tooShort = "people need more time: it is built again with more"
 
-// endApproval ends the wait for people, if they were waited for.
-func endApproval(ctx context.Context, tx *audit.Tx, id, state, outcome string) error {
+// endApproval ends the wait for people, if they were waited for. It ends now and not when the transaction's time was over:
+// after a silence of ours, too, others have their turn.
+func (s *Service) endApproval(ctx context.Context, tx *audit.Tx, id, state, outcome string) error {
 	if state == approvalGranted {
 		outcome = ""
 	}
-	tag, err := tx.Exec(ctx, `UPDATE anchor.approval SET state = $2, outcome = $3, ended = now() WHERE id = $1 AND state = 'open'`, id, state, outcome)
+	tag, err := tx.Exec(ctx, `UPDATE anchor.approval SET state = $2, outcome = $3, ended = $4 WHERE id = $1 AND state = 'open'`, id, state, outcome, s.Now())
 	if err != nil {
 		return fmt.Errorf("anchor: approval: %w", err)
 	}
@@ -274,7 +275,7 @@ func (s *Service) turn(ctx context.Context, j job, source protocol.AccountID) er
 		return err
 	}
 	var ended *time.Time
-	err = s.DB.Reader().QueryRow(ctx, `SELECT max(CASE t.state WHEN 'dead' THEN t.not_after ELSE a.ended END) FROM anchor.ledger_tx t JOIN anchor.approval a ON a.id = t.id
+	err = s.DB.Reader().QueryRow(ctx, `SELECT max(a.ended) FROM anchor.ledger_tx t JOIN anchor.approval a ON a.id = t.id
 		WHERE t.source = $1 AND t.patient AND t.signed IS NULL AND t.state IN ('dead', 'failed')`, source).Scan(&ended)
 	if err != nil {
 		return fmt.Errorf("anchor: attempts: %w", err)
