@@ -52,7 +52,7 @@ func Apply(d *Delta, tx Tx, c Context, charged Fees) Outcome {
 func prepare(d *Delta, tx Tx, c Context) (verdict, bool) {
 	signatures := newChecker(tx.innerHash, tx.inner.Signatures, c)
 	code, usesSequence := valid(d, tx, c, signatures, tx.bump == nil)
-	if code == xdr.TransactionResultCodeTxSuccess && available(d.account(tx.Source()).account(), c) < 0 && tx.bump == nil {
+	if code == xdr.TransactionResultCodeTxSuccess && Available(d.account(tx.Source()).account(), c) < 0 && tx.bump == nil {
 		// The fee was taken from what the account must keep.
 		code = xdr.TransactionResultCodeTxInsufficientBalance
 	}
@@ -121,7 +121,7 @@ func check(state State, tx Tx, c Context) verdict {
 	signatures := newChecker(tx.innerHash, tx.inner.Signatures, c)
 	pays := tx.bump == nil
 	code, _ := valid(d, tx, c, signatures, pays)
-	if code == xdr.TransactionResultCodeTxSuccess && pays && available(d.account(tx.Source()).account(), c) < tx.Bid() {
+	if code == xdr.TransactionResultCodeTxSuccess && pays && Available(d.account(tx.Source()).account(), c) < tx.Bid() {
 		code = xdr.TransactionResultCodeTxInsufficientBalance
 	}
 	if code != xdr.TransactionResultCodeTxSuccess {

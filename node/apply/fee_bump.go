@@ -31,7 +31,7 @@ func validBump(state State, tx Tx, c Context) (code xdr.TransactionResultCode, f
 	switch {
 	case !signatures.check(accountSigners(account), int32(account.ThresholdLow())):
 		return xdr.TransactionResultCodeTxBadAuth, fee
-	case available(account, c) < bid:
+	case Available(account, c) < bid:
 		return xdr.TransactionResultCodeTxInsufficientBalance, fee
 	case !signatures.allUsed():
 		return xdr.TransactionResultCodeTxBadAuthExtra, fee

@@ -158,15 +158,15 @@ func reserve(a *xdr.AccountEntry, c Context) int64 {
 	return entries * int64(c.BaseReserve)
 }
 
-// available is what the account could spend. It is negative when a fee was taken from the reserve.
-func available(a *xdr.AccountEntry, c Context) int64 {
+// Available is what the account could spend. It is negative when a fee was taken from the reserve.
+func Available(a *xdr.AccountEntry, c Context) int64 {
 	return int64(a.Balance) - reserve(a, c) - int64(a.Liabilities().Selling)
 }
 
 // addNative changes the account's balance, within its limits.
 func addNative(a *xdr.AccountEntry, by int64, c Context) bool {
 	switch {
-	case by < 0 && available(a, c) < -by:
+	case by < 0 && Available(a, c) < -by:
 		return false
 	case by > 0 && int64(a.Balance) > math.MaxInt64-by-int64(a.Liabilities().Buying):
 		return false
@@ -202,7 +202,7 @@ func addSubentry(a *xdr.AccountEntry, c Context) room {
 	if a.NumSubEntries >= maxSubentries {
 		return tooMany
 	}
-	if available(a, c) < int64(c.BaseReserve) {
+	if Available(a, c) < int64(c.BaseReserve) {
 		return tooPoor
 	}
 	a.NumSubEntries++
