@@ -121,7 +121,8 @@ type rig struct {
 	soft     *softkey.Keyring
 	keyring  *faulty
 	db       *audit.DB
-	owner    string // connection string of the database's owner
+	role     string // connection string of the program's role
+	owner    string // and of the database's owner
 	setup    policy.Setup
 	asset    protocol.Asset
 	officer  ed25519.PrivateKey
@@ -141,7 +142,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	soft := softkey.New(allKeys...)
-	r := &rig{t: t, soft: soft, keyring: &faulty{Keyring: soft}, db: db, owner: owner, officer: officer,
+	r := &rig{t: t, soft: soft, keyring: &faulty{Keyring: soft}, db: db, role: role, owner: owner, officer: officer,
 		clock: &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
 	r.setup = policy.Setup{Version: 1, Network: passphrase, Gateway: gateway, Signer: signer,
 		Publics: policy.Publics{Root: r.account(keyRoot), Issuing: r.account(keyIssuing), Distribution: r.account(keyDistribution),
@@ -260,10 +261,15 @@ func (r *rig) query(dst any, sql string, args ...any) {
 }
 
 // exec changes the database as its owner.
-func (r *rig) exec(sql string, args ...any) error {
+func (r *rig) exec(sql string, args ...any) error { return r.execAs(r.owner, sql, args...) }
+
+// asRole changes it as a thief of the role's password could.
+func (r *rig) asRole(sql string, args ...any) error { return r.execAs(r.role, sql, args...) }
+
+func (r *rig) execAs(who, sql string, args ...any) error {
 	r.t.Helper()
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, r.owner)
+	conn, err := pgx.Connect(ctx, who)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -62,7 +62,10 @@ func (s *Service) queueTime(b *pgx.Batch, k *known, group []*entry) {
 	if len(keys) == 0 {
 		return
 	}
-	b.Queue(`SELECT s.key, s.ref, s.sha256, s.at FROM unnest($1::text[], $2::text[]) AS q (key, ref) JOIN signer.seen s USING (key, ref)`, keys, refs).
+	// Of the signer's clock and the database's the later one counts: the role cannot say the latter, so a thief of its password
+	// makes nothing older than it is. Where Config has a clock of its own, it has nothing to do with the database's.
+	b.Queue(`SELECT s.key, s.ref, s.sha256, CASE WHEN $3 THEN greatest(s.at, s.noted) ELSE s.at END
+		FROM unnest($1::text[], $2::text[]) AS q (key, ref) JOIN signer.seen s USING (key, ref)`, keys, refs, s.machine).
 		Query(each(func(rows pgx.Rows) error {
 			var what seen
 			var hash []byte

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -73,6 +74,37 @@ func TestDelayOutlivesTheSigner(t *testing.T) {
 	}
 	if err := r.exec(`UPDATE signer.seen SET at = at - interval '1 hour'`); err == nil || !strings.Contains(err.Error(), "append-only") {
 		t.Errorf("an earlier time: %v", err)
+	}
+}
+
+// TestBackdatedSighting: whoever has the role's password besides a client certificate cannot say that a request was seen long
+// ago. It takes the machine's clock, since a rig's has nothing to do with the database's.
+func TestBackdatedSighting(t *testing.T) {
+	r := newRig(t)
+	r.clock.advance(time.Since(r.clock.now()))
+	cfg := r.config()
+	cfg.Now = nil
+	cfg.Policy = r.policy(func(f *policy.File) {
+		key(f, keyIssuing).Delays = []policy.DelayRule{{Wait: policy.Duration(3 * time.Minute)}}
+	})
+	svc, err := service.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := r.pay("tx/1", "50", r.account(keyDistribution))
+	hash := sha256.Sum256(append([]byte(request.Kind.String()+"\x00"), request.Body...))
+	const insert = `INSERT INTO signer.seen (key, ref, sha256, at, caller) VALUES ($1, $2, $3, now() - interval '1 day', 'thief')`
+	if err := r.asRole(insert, request.Key.String(), request.Ref, hash[:]); err != nil {
+		t.Fatal(err)
+	}
+	_, err = svc.For(gateway).Sign(t.Context(), request)
+	if at, early := keymgmt.NotBefore(err); !early || at.Before(time.Now().Add(2*time.Minute)) {
+		t.Errorf("a request that a thief said was seen a day ago: %v", err)
+	}
+	for _, forged := range []string{"noted", "xid"} {
+		if err := r.asRole(`INSERT INTO signer.seen (key, ref, sha256, at, caller, ` + forged + `) SELECT key, 'tx/2', sha256, at, caller, ` + forged + ` FROM signer.seen`); err == nil {
+			t.Errorf("the role may say %s", forged)
+		}
 	}
 }
 

@@ -52,6 +52,25 @@ func TestRolesOwnNothing(t *testing.T) {
 	}
 }
 
+// TestSightingsAreDated: the role says neither when the database has noted that a request was seen, nor in which transaction.
+func TestSightingsAreDated(t *testing.T) {
+	role, owner := schematest.NewWithOwner(t, schema.Signer)
+	const row = "('a', 'b', sha256(''), now() - interval '1 day', 'thief'"
+	for _, sql := range []string{"INSERT INTO signer.seen (key, ref, sha256, at, caller, noted) VALUES " + row + ", now() - interval '1 day')",
+		"INSERT INTO signer.seen (key, ref, sha256, at, caller, xid) VALUES " + row + ", '3')", "UPDATE signer.seen SET noted = at", "UPDATE signer.seen SET at = noted"} {
+		if try(t, role, sql) == nil {
+			t.Errorf("the role may %s", sql)
+		}
+	}
+	if err := try(t, role, "INSERT INTO signer.seen (key, ref, sha256, at, caller) VALUES "+row+")"); err != nil {
+		t.Fatal(err)
+	}
+	const noted = "DO $$ BEGIN ASSERT (SELECT noted > now() - interval '1 minute' FROM signer.seen); END $$"
+	if err := try(t, owner, noted); err != nil {
+		t.Errorf("what the role dates back is not dated by the database: %v", err)
+	}
+}
+
 func TestMigrateTwice(t *testing.T) {
 	_, owner := schematest.NewWithOwner(t, schema.Gateway)
 	if n, err := schema.Migrate(context.Background(), owner, schema.Gateway); err != nil || n != 0 {
