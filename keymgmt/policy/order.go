@@ -32,11 +32,16 @@ func SignOrder(o keymgmt.Order, officer string, key crypto.Signer) (keymgmt.Orde
 	return o, nil
 }
 
-// Order checks an order: any officer of the roster freezes; those whom the policy names for it thaw. The error is a
-// *Denial, or wraps keymgmt.ErrMalformed.
+// Order checks an order: any officer of the roster freezes; those whom the policy names for it thaw, as long as it is
+// Current. The error is a *Denial, or that of Current, or wraps keymgmt.ErrMalformed.
 func (p *Policy) Order(o keymgmt.Order, now time.Time) error {
 	if err := o.Validate(); err != nil {
 		return err
+	}
+	if o.Action == keymgmt.Thaw {
+		if err := p.Current(now); err != nil {
+			return err
+		}
 	}
 	if o.Issued.After(now.Add(skew)) || now.Sub(o.Issued) > maxOrder {
 		return deny("order.issued", "the order was issued at %s", o.Issued.UTC().Format(time.RFC3339))
@@ -57,6 +62,15 @@ func (p *Policy) Order(o keymgmt.Order, now time.Time) error {
 	}
 	if o.Action == keymgmt.Thaw && (len(p.file.Thaw) == 0 || !satisfied(p.file.Thaw, given)) {
 		return &Denial{Rule: "thaw", Reason: "to thaw needs " + needsText(p.file.Thaw), needsApproval: true}
+	}
+	return nil
+}
+
+// Ends reports, as a nil error, that a thaw may end a freeze that was carried out at a time. One that was signed before knows
+// nothing of it: whoever delivers orders may have kept it from the freeze before.
+func Ends(o keymgmt.Order, frozen time.Time) error {
+	if o.Issued.Before(frozen.Truncate(time.Second)) {
+		return deny("order.issued", "the order was issued at %s, before it was frozen at %s", o.Issued.UTC().Format(time.RFC3339), frozen.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -232,12 +232,8 @@ func (k *known) queueIntents(b *pgx.Batch, group []*entry) {
 
 // queueRules asks which policy is in force, and which keys are frozen.
 func (k *known) queueRules(b *pgx.Batch, p *policy.Policy, asking []*entry) {
-	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
-		var newest int64
-		err := row.Scan(&newest)
-		k.newest, k.deciding = uint64(newest), true
-		return err
-	})
+	k.queueNewest(b)
+	k.deciding = true
 	keys := []string{keymgmt.EveryKey}
 	for _, e := range asking {
 		keys = append(keys, e.name().key, p.Behind(e.meaning).String())
@@ -251,6 +247,15 @@ func (k *known) queueRules(b *pgx.Batch, p *policy.Policy, asking []*entry) {
 			k.frozen[key] = frozen
 			return err
 		}))
+}
+
+func (k *known) queueNewest(b *pgx.Batch) {
+	b.Queue(`SELECT max(version) FROM signer.policy`).QueryRow(func(row pgx.Row) error {
+		var newest int64
+		err := row.Scan(&newest)
+		k.newest = uint64(newest)
+		return err
+	})
 }
 
 // queueConsents asks which approvals of people were used before.
