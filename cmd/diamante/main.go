@@ -21,6 +21,8 @@
 //	diamante order new|sign|send   stop keys, or let them sign again
 //	diamante reserve attest    say what stands behind an asset; send: deliver it to the signer
 //	diamante lien discharge    let collateral leave, as the holder of a lien on it
+//	diamante quorum check|analyze|dset|intact|blocking FILE
+//	                           say how safe the quorum sets of a network are
 //	diamante bench             measure, and print ratios
 //
 // Commands that change the world say what they would do, and do it only with --yes. Every table is also there as JSON.
@@ -46,7 +48,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(upCommand(), demoCommand(), auditCommand(), exportCommand(), migrateCommand(), genesisCommand(), keysCommand(), hsmCommand(), certificatesCommand(),
-		checkConfigCommand(), benchCommand(), policyCommand(), listCommand(), officerCommand(), approveCommand(), orderCommand(), reserveCommand(), lienCommand())
+		checkConfigCommand(), benchCommand(), policyCommand(), listCommand(), officerCommand(), approveCommand(), orderCommand(), reserveCommand(), lienCommand(), quorumCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	return root.ExecuteContext(ctx)

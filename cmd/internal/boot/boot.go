@@ -41,14 +41,38 @@ const (
 	shutdownTimeout   = 10 * time.Second
 )
 
-// Main runs a program: run's context ends with SIGINT or SIGTERM, and its error is printed and becomes exit status 1. One that
-// is nothing but the exit status of another program becomes ours: that program has said why.
+// Exit is an error with an exit status of its own, for programs whose status answers a question. Without a reason, nothing
+// is printed: the answer has been.
+type Exit struct {
+	Status int
+	Reason error // may be nil
+}
+
+// Error gives the reason.
+func (e Exit) Error() string {
+	if e.Reason == nil {
+		return fmt.Sprintf("exit status %d", e.Status)
+	}
+	return e.Reason.Error()
+}
+
+// Unwrap gives the reason.
+func (e Exit) Unwrap() error { return e.Reason }
+
+// Main runs a program: run's context ends with SIGINT or SIGTERM, and its error is printed and becomes exit status 1, or that
+// of an Exit. One that is nothing but the exit status of another program becomes ours: that program has said why.
 func Main(run func(ctx context.Context, args []string, stdout io.Writer) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if other, ok := err.(*exec.ExitError); ok && other.ExitCode() > 0 { // not wrapped: then there is more to say
 		os.Exit(other.ExitCode())
+	}
+	if exit, ok := err.(Exit); ok {
+		if exit.Reason != nil {
+			fmt.Fprintln(os.Stderr, "error:", exit.Reason)
+		}
+		os.Exit(exit.Status)
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "error:", err)

@@ -1,0 +1,95 @@
+package fbas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Verdict answers whether every two quorums share a node.
+type Verdict uint8
+
+const (
+	_ Verdict = iota
+	// Intersects: every two quorums share a node.
+	Intersects
+	// Splits: there are two disjoint quorums.
+	Splits
+	// NoQuorum: there is no quorum at all.
+	NoQuorum
+)
+
+// Intersection is the answer to whether every two quorums share a node, with what shows it.
+type Intersection struct {
+	Verdict     Verdict
+	Disjoint    [2][]string  // two disjoint quorums, when it splits; each is minimal
+	Certificate *Certificate // why there are none, when it intersects
+}
+
+// Ways to rule out that there are two disjoint quorums.
+const (
+	// Counting: any slice of a node of the core shares a node with any slice of any other, as their thresholds are so high.
+	Counting = "counting"
+	// Refutation: the formula that describes two disjoint quorums contradicts itself; each step of that was checked.
+	Refutation = "refutation"
+)
+
+// Certificate says why every two quorums share a node. Every minimal quorum lies within Core, which is found by elimination;
+// Method says what rules out two disjoint ones there.
+type Certificate struct {
+	Core      []string `json:"core"`
+	Method    string   `json:"method"`              // Counting or Refutation
+	Variables int      `json:"variables,omitempty"` // of the formula that was refuted
+	Clauses   int      `json:"clauses,omitempty"`   // of that formula
+	Steps     int      `json:"steps,omitempty"`     // of the refutation: clauses that were checked to follow from those before them
+}
+
+// errSolver: the solver's answer failed the check. It is never believed.
+var errSolver = errors.New("the solver's answer does not hold")
+
+// Intersection answers whether every two quorums share a node. The error is ErrTime if the context ends before that is known.
+func (s *System) Intersection(ctx context.Context) (Intersection, error) {
+	return s.whole().intersection(ctx)
+}
+
+func (v view) intersection(ctx context.Context) (Intersection, error) {
+	cores := v.cores()
+	switch len(cores) {
+	case 0:
+		return Intersection{Verdict: NoQuorum}, nil
+	case 1:
+		return v.search(ctx, cores[0])
+	}
+	return v.split(cores[0], cores[1]), nil
+}
+
+// split is the answer that these two are disjoint quorums.
+func (v view) split(a, b set) Intersection {
+	return Intersection{Verdict: Splits, Disjoint: [2][]string{v.names(v.shrink(a)), v.names(v.shrink(b))}}
+}
+
+// search looks for two disjoint quorums within the only core.
+func (v view) search(ctx context.Context, core set) (Intersection, error) {
+	nodes, table, rules := core.members(), ruleTable{}, map[int]*rule{}
+	for _, i := range nodes {
+		rules[i] = v.rules[i].reduce(core, v.gone, table)
+	}
+	c := counter{known: map[[2]*rule]bool{}}
+	if c.excludesAll(rules) {
+		return Intersection{Verdict: Intersects, Certificate: &Certificate{Core: v.names(core), Method: Counting}}, nil
+	}
+	f, left, right := disjointQuorums(nodes, rules, &c)
+	model, steps, err := solve(ctx, f)
+	if err != nil {
+		return Intersection{}, err
+	}
+	if model != nil {
+		a, b := left.read(model, len(v.ids)), right.read(model, len(v.ids))
+		if a.meets(b) || !v.isQuorum(a) || !v.isQuorum(b) {
+			return Intersection{}, fmt.Errorf("fbas: %w: they are not disjoint quorums", errSolver)
+		}
+		return v.split(a, b), nil
+	}
+	cert := &Certificate{Core: v.names(core), Method: Refutation, Variables: f.vars, Clauses: len(f.clauses), Steps: steps}
+	return Intersection{Verdict: Intersects, Certificate: cert}, nil
+}

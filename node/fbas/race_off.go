@@ -1,0 +1,6 @@
+//go:build !race
+
+package fbas
+
+// raceDetector says whether this build watches for races.
+const raceDetector = false

@@ -1,0 +1,101 @@
+package fbas
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/crillab/gophersat/solver"
+)
+
+// solve returns an assignment that satisfies the formula, or nil if there is none, with the number of steps of the
+// refutation. Neither answer is taken on the solver's word: an assignment is checked by the caller, a refutation here.
+func solve(ctx context.Context, f *formula) (model []bool, steps int, err error) {
+	if err := over(ctx); err != nil {
+		return nil, 0, err
+	}
+	p := newProof(f)
+	if p.refuted { // by unit propagation alone: nothing to search
+		return nil, 0, nil
+	}
+	run := start(f)
+	defer run.stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, 0, ErrTime
+		case <-run.done:
+			switch {
+			case run.model != nil:
+				return run.model, 0, nil
+			case run.failure != nil:
+				return nil, 0, fmt.Errorf("fbas: %w: %v", errSolver, run.failure)
+			case !p.refuted:
+				return nil, 0, fmt.Errorf("fbas: %w: the refutation has no end", errSolver)
+			}
+			return nil, p.steps, nil
+		case line := <-run.learned:
+			clause, err := readClause(line)
+			if err != nil {
+				return nil, 0, err
+			}
+			if !p.follows(clause) {
+				return nil, 0, fmt.Errorf("fbas: %w: step %d of the refutation does not follow", errSolver, p.steps)
+			}
+		}
+	}
+}
+
+// search is one run of the solver in a goroutine of its own. The solver cannot be asked to stop; but with every clause that
+// it learns it hands over control for a moment, and there it is stopped.
+type search struct {
+	learned chan string   // what the solver learns, in the order in which it does, in DIMACS
+	done    chan struct{} // closed at the end
+	model   []bool        // at the end: an assignment, if there is one
+	failure any           // at the end: what the solver panicked with, if it did
+}
+
+func start(f *formula) *search {
+	r := &search{learned: make(chan string), done: make(chan struct{})}
+	s := solver.New(solver.ParseSliceNb(f.clauses, f.vars))
+	s.Certified, s.CertChan = true, r.learned
+	go func() {
+		defer close(r.done)
+		defer func() { r.failure = recover() }()
+		if s.Solve() == solver.Sat {
+			r.model = s.Model()
+		}
+	}()
+	return r
+}
+
+// stop ends the run, if it goes on. The solver is at most at its next clause: sending it over a closed channel panics, which
+// the goroutine catches and ends with. Under the race detector, which takes closing while another sends for a mistake, it is
+// left waiting instead.
+func (r *search) stop() {
+	select {
+	case <-r.done:
+	default:
+		if !raceDetector {
+			close(r.learned)
+		}
+	}
+}
+
+// readClause reads a clause in DIMACS: literals, then 0.
+func readClause(line string) ([]int, error) {
+	fields := strings.Fields(line)
+	if len(fields) == 0 || fields[len(fields)-1] != "0" {
+		return nil, fmt.Errorf("fbas: %w: %q is not a clause", errSolver, line)
+	}
+	clause := make([]int, len(fields)-1)
+	for i := range clause {
+		l, err := strconv.Atoi(fields[i])
+		if err != nil || l == 0 {
+			return nil, fmt.Errorf("fbas: %w: %q is not a clause", errSolver, line)
+		}
+		clause[i] = l
+	}
+	return clause, nil
+}
