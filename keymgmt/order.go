@@ -1,6 +1,8 @@
 package keymgmt
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 )
@@ -8,6 +10,7 @@ import (
 // Order stops keys or lets them sign again, on the word of officers. Any one officer can freeze; a quorum thaws. Whoever
 // delivers it need not be trusted: it proves itself, and counts once.
 type Order struct {
+	Network string           `json:"network"` // the network's id in small hex digits, so that it is good for one installation
 	Action  Action           `json:"action"`
 	Key     string           `json:"key"`    // a key id, or EveryKey
 	Nonce   string           `json:"nonce"`  // of NewNonce
@@ -43,6 +46,8 @@ func (o Order) Validate() error {
 	switch {
 	case o.Action != Freeze && o.Action != Thaw:
 		return fmt.Errorf("%w: action %.40q", ErrMalformed, o.Action)
+	case !networkID(o.Network):
+		return fmt.Errorf("%w: network %.80q", ErrMalformed, o.Network)
 	case !nonce(o.Nonce):
 		return fmt.Errorf("%w: nonce %.80q", ErrMalformed, o.Nonce)
 	case o.Issued.IsZero() || o.Issued.Nanosecond() != 0:
@@ -70,4 +75,10 @@ func (o Order) Validate() error {
 		return err
 	}
 	return nil
+}
+
+// networkID reports whether s is the id of a network, in its one form.
+func networkID(s string) bool {
+	raw, err := hex.DecodeString(s)
+	return err == nil && len(raw) == sha256.Size && hex.EncodeToString(raw) == s
 }

@@ -53,7 +53,7 @@ func TestFrozenLog(t *testing.T) {
 	})
 	c := r.client(r.serve(), gatewayName)
 	keytest.Until(t, func(ctx context.Context) error { return healthy(ctx, c) })
-	freeze, err := policy.SignOrder(keymgmt.Order{Action: keymgmt.Freeze, Key: keymgmt.EveryKey, Nonce: keymgmt.NewNonce(), Issued: time.Now().Truncate(time.Second), Reason: "a drill"}, "alice", private)
+	freeze, err := policy.SignOrder(keymgmt.Order{Network: network.NetworkID().String(), Action: keymgmt.Freeze, Key: keymgmt.EveryKey, Nonce: keymgmt.NewNonce(), Issued: time.Now().Truncate(time.Second), Reason: "a drill"}, "alice", private)
 	r.must(err)
 	r.must(c.Order(t.Context(), freeze))
 	db := r.database()

@@ -43,7 +43,7 @@ func TestOfficersToken(t *testing.T) {
 	if err := ask(nil, "keygen", &made); !errors.Is(err, pkcs11.ErrExists) {
 		t.Errorf("made twice: %v", err)
 	}
-	o := keymgmt.Order{Action: keymgmt.Freeze, Key: "*", Nonce: keymgmt.NewNonce(), Issued: time.Now().UTC().Truncate(time.Second), Reason: "a drill"}
+	o := keymgmt.Order{Network: network.NetworkID().String(), Action: keymgmt.Freeze, Key: "*", Nonce: keymgmt.NewNonce(), Issued: time.Now().UTC().Truncate(time.Second), Reason: "a drill"}
 	a := paper.Approval{Request: paper.Request{Key: r.key("signer/log"), Kind: keymgmt.KindCheckpoint, Body: []byte("bank.example/audit\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"), Ref: "r"},
 		Version: 3, Consent: keymgmt.Consent{Officer: "alice", Nonce: keymgmt.NewNonce(), Expires: o.Issued.Add(time.Hour)}}
 	i, err := a.Request.Intent(3)

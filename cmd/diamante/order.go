@@ -24,11 +24,15 @@ func orderCommand() *cobra.Command {
 }
 
 func orderNewCommand() *cobra.Command {
-	var key, reason string
+	var network, key, reason string
 	c := &cobra.Command{
-		Use: "new freeze|thaw FILE --key ID|'*' --reason TEXT", Short: "Write an order that nobody has signed yet", Args: cobra.ExactArgs(2),
+		Use: "new freeze|thaw FILE --network PASSPHRASE --key ID|'*' --reason TEXT", Short: "Write an order that nobody has signed yet", Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			o := keymgmt.Order{Action: keymgmt.Action(args[0]), Key: key, Nonce: keymgmt.NewNonce(), Issued: time.Now().UTC().Truncate(time.Second), Reason: reason}
+			id, err := networkID(network)
+			if err != nil {
+				return err
+			}
+			o := keymgmt.Order{Network: id.String(), Action: keymgmt.Action(args[0]), Key: key, Nonce: keymgmt.NewNonce(), Issued: time.Now().UTC().Truncate(time.Second), Reason: reason}
 			message, err := paper.Paper{Order: &o}.Message()
 			if err != nil {
 				return err
@@ -49,6 +53,7 @@ func orderNewCommand() *cobra.Command {
 			return err
 		},
 	}
+	c.Flags().StringVar(&network, "network", "", "the network's passphrase")
 	c.Flags().StringVar(&key, "key", "", "the key, or '*' for all of them")
 	c.Flags().StringVar(&reason, "reason", "", "why, for those who read the log")
 	return c

@@ -31,8 +31,8 @@ func TestOrders(t *testing.T) {
 	if err := os.WriteFile(rules, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	good(t, "order", "new", "thaw", order, "--key", "*", "--reason", "the drill is over")
-	if out, err := command(t, "order", "new", "thaw", order, "--key", "*"); err == nil {
+	good(t, "order", "new", "thaw", order, "--network", string(testNetwork), "--key", "*", "--reason", "the drill is over")
+	if out, err := command(t, "order", "new", "thaw", order, "--network", string(testNetwork), "--key", "*"); err == nil {
 		t.Errorf("written over another: %s", out)
 	}
 	sign := func(name string, more ...string) []string {
@@ -60,8 +60,9 @@ func TestOrders(t *testing.T) {
 		t.Errorf("alice signs as bob: %s", out)
 	}
 	for name, bad := range map[string][]string{
-		"no such action": {"order", "new", "melt", order + "2", "--key", "*"}, "no such key": {"order", "new", "freeze", order + "2", "--key", "A B"},
-		"a reason of two lines": {"order", "new", "freeze", order + "2", "--key", "*", "--reason", "a\nb"}, "no key to sign with": {"order", "sign", order, "--officer", "bob", "--yes"},
+		"no such action": {"order", "new", "melt", order + "2", "--network", string(testNetwork), "--key", "*"}, "no such key": {"order", "new", "freeze", order + "2", "--key", "A B"},
+		"no network":            {"order", "new", "freeze", order + "2", "--key", "*"},
+		"a reason of two lines": {"order", "new", "freeze", order + "2", "--network", string(testNetwork), "--key", "*", "--reason", "a\nb"}, "no key to sign with": {"order", "sign", order, "--officer", "bob", "--yes"},
 		"two keys to sign with": sign("bob", "--yes", "--passkey"), "nobody to send it to": {"order", "send", order, "--yes"},
 	} {
 		if out, err := command(t, bad...); err == nil {

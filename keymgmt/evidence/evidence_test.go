@@ -88,7 +88,7 @@ func TestRefusal(t *testing.T) {
 func TestOrderAndPolicy(t *testing.T) {
 	r := newRig(t)
 	for _, action := range []keymgmt.Action{keymgmt.Freeze, keymgmt.Thaw} {
-		o := keymgmt.Order{Action: action, Key: issuing, Nonce: keymgmt.NewNonce(), Issued: time.Now().Truncate(time.Second), Reason: "a drill"}
+		o := keymgmt.Order{Network: passphrase.NetworkID().String(), Action: action, Key: issuing, Nonce: keymgmt.NewNonce(), Issued: time.Now().Truncate(time.Second), Reason: "a drill"}
 		o = must(policy.SignOrder(o, "bob", r.officers["bob"]))(t)
 		if err := r.svc.Load().Order(t.Context(), gateway, o); err != nil {
 			t.Fatal(err)

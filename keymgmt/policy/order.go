@@ -16,7 +16,7 @@ const maxOrder = 24 * time.Hour
 
 // OrderText is what officers sign for an order, one fact a line.
 func OrderText(o keymgmt.Order) []byte {
-	return fmt.Appendf(nil, "diamante order 1\n%s %s\nnonce %s\nissued %s\nreason %s\n", o.Action, o.Key, o.Nonce, o.Issued.UTC().Format(time.RFC3339), o.Reason)
+	return fmt.Appendf(nil, "diamante order 2\nnetwork %s\n%s %s\nnonce %s\nissued %s\nreason %s\n", o.Network, o.Action, o.Key, o.Nonce, o.Issued.UTC().Format(time.RFC3339), o.Reason)
 }
 
 // SignOrder is an officer's side: it adds his signature to an order.
@@ -42,6 +42,9 @@ func (p *Policy) Order(o keymgmt.Order, now time.Time) error {
 		if err := p.Current(now); err != nil {
 			return err
 		}
+	}
+	if o.Network != p.network.String() {
+		return deny("order.network", "the order is for network %s", o.Network)
 	}
 	if o.Issued.After(now.Add(skew)) || now.Sub(o.Issued) > maxOrder {
 		return deny("order.issued", "the order was issued at %s", o.Issued.UTC().Format(time.RFC3339))

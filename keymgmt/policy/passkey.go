@@ -170,6 +170,9 @@ func (f *File) CheckOrder(o keymgmt.Order) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	if id := f.Network.NetworkID(); o.Network != id.String() {
+		return fmt.Errorf("%w: the order is for network %s, the policy for %s", ErrInvalid, o.Network, id)
+	}
 	s := o.Signers[len(o.Signers)-1]
 	at := slices.IndexFunc(f.Officers, func(officer Officer) bool { return officer.Name == s.Officer })
 	if at < 0 {

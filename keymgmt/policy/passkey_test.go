@@ -17,6 +17,7 @@ import (
 
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 const page = "http://localhost:7465"
@@ -188,11 +189,19 @@ func TestPasskeys(t *testing.T) {
 func TestPasskeyOrders(t *testing.T) {
 	b := newBank(t)
 	p := withPetra(t, b)
-	o := keymgmt.Order{Action: keymgmt.Freeze, Key: keymgmt.EveryKey, Nonce: keymgmt.NewNonce(), Issued: now, Reason: "a test", Signers: []keymgmt.OrderSignature{{Officer: "petra"}}}
+	o := keymgmt.Order{Network: passphrase.NetworkID().String(), Action: keymgmt.Freeze, Key: keymgmt.EveryKey, Nonce: keymgmt.NewNonce(), Issued: now, Reason: "a test", Signers: []keymgmt.OrderSignature{{Officer: "petra"}}}
 	o.Signers[0].Signature, o.Signers[0].Passkey = p.sign(t, policy.OrderText(o))
 	loaded := load(t, b.file)
 	if err := errors.Join(loaded.Order(o, now), b.file.CheckOrder(o)); err != nil {
 		t.Error(err)
+	}
+	// The same officers may serve another installation, whose thaw must not be a thaw here.
+	other := o
+	other.Network = protocol.Passphrase("Another Network").NetworkID().String()
+	other.Signers = []keymgmt.OrderSignature{{Officer: "petra"}}
+	other.Signers[0].Signature, other.Signers[0].Passkey = p.sign(t, policy.OrderText(other))
+	if err := loaded.Order(other, now); !errors.Is(err, keymgmt.ErrDenied) || !strings.Contains(err.Error(), "order.network") || b.file.CheckOrder(other) == nil {
+		t.Errorf("the order of another installation: %v", err)
 	}
 	o.Reason = "another"
 	if err := loaded.Order(o, now); !errors.Is(err, keymgmt.ErrDenied) {
@@ -237,8 +246,8 @@ func TestRostersWithPasskeysThatMeanNothing(t *testing.T) {
 // FuzzPasskey: nothing but the very bytes that a passkey made is its signature.
 func FuzzPasskey(f *testing.F) {
 	p := newPasskey(f)
-	file := policy.File{PasskeyOrigins: []string{page}, Officers: []policy.Officer{{Name: "petra", Public: p.public(f), Passkey: &policy.Passkey{RP: "localhost", Credential: "AQ"}}}}
-	o := keymgmt.Order{Action: keymgmt.Freeze, Key: keymgmt.EveryKey, Nonce: keymgmt.NewNonce(), Issued: now, Signers: []keymgmt.OrderSignature{{Officer: "petra"}}}
+	file := policy.File{Network: passphrase, PasskeyOrigins: []string{page}, Officers: []policy.Officer{{Name: "petra", Public: p.public(f), Passkey: &policy.Passkey{RP: "localhost", Credential: "AQ"}}}}
+	o := keymgmt.Order{Network: passphrase.NetworkID().String(), Action: keymgmt.Freeze, Key: keymgmt.EveryKey, Nonce: keymgmt.NewNonce(), Issued: now, Signers: []keymgmt.OrderSignature{{Officer: "petra"}}}
 	sig, made := p.sign(f, policy.OrderText(o))
 	f.Add(made.Authenticator, made.Client, sig)
 	f.Add(made.Authenticator, []byte(`{"type":"webauthn.get","challenge":"AAAA","origin":"x","a":1e9,"b":[{}]}`), sig)

@@ -10,6 +10,7 @@ import (
 	"github.com/diamante/gateway/keymgmt"
 	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/service"
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // orderRig is a rig whose policy has officers: alice and bob of the board thaw together, carol of the treasury only freezes.
@@ -48,7 +49,7 @@ func (r *orderRig) open() *service.Service {
 // order is one that was issued now.
 func (r *orderRig) order(action keymgmt.Action, key string, by ...string) keymgmt.Order {
 	r.t.Helper()
-	o := keymgmt.Order{Action: action, Key: key, Nonce: keymgmt.NewNonce(), Issued: r.clock.now().Truncate(time.Second), Reason: "a test"}
+	o := keymgmt.Order{Network: passphrase.NetworkID().String(), Action: action, Key: key, Nonce: keymgmt.NewNonce(), Issued: r.clock.now().Truncate(time.Second), Reason: "a test"}
 	for _, name := range by {
 		var err error
 		if o, err = policy.SignOrder(o, name, r.officers[name]); err != nil {
@@ -188,7 +189,8 @@ func TestOrders(t *testing.T) {
 	obey(order(keymgmt.Thaw, keyIssuing.String(), "alice", "alice"), keymgmt.ErrDenied)
 	thaw := order(keymgmt.Thaw, keyIssuing.String(), "alice", "bob")
 	for name, change := range map[string]func(o *keymgmt.Order){
-		"of another key": func(o *keymgmt.Order) { o.Key = keymgmt.EveryKey }, "with another nonce": func(o *keymgmt.Order) { o.Nonce = keymgmt.NewNonce() },
+		"of another network": func(o *keymgmt.Order) { o.Network = protocol.Passphrase("Another").NetworkID().String() },
+		"of another key":     func(o *keymgmt.Order) { o.Key = keymgmt.EveryKey }, "with another nonce": func(o *keymgmt.Order) { o.Nonce = keymgmt.NewNonce() },
 		"by a stranger": func(o *keymgmt.Order) { o.Signers[0].Officer = "mallory" }, "from the future": func(o *keymgmt.Order) { o.Issued = o.Issued.Add(time.Hour) },
 		"with another reason": func(o *keymgmt.Order) { o.Reason = "another" },
 	} {

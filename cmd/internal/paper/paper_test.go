@@ -17,7 +17,7 @@ func TestPaper(t *testing.T) {
 		t.Fatal(err)
 	}
 	when := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	order := &keymgmt.Order{Action: keymgmt.Freeze, Key: "*", Nonce: keymgmt.NewNonce(), Issued: when, Reason: "a drill"}
+	order := &keymgmt.Order{Network: strings.Repeat("0a", 32), Action: keymgmt.Freeze, Key: "*", Nonce: keymgmt.NewNonce(), Issued: when, Reason: "a drill"}
 	approve := func() *paper.Approval {
 		return &paper.Approval{Request: paper.Request{Key: key, Kind: keymgmt.KindCheckpoint, Body: []byte("bank.example/audit\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"), Ref: "r"},
 			Version: 3, Consent: keymgmt.Consent{Officer: "alice", Nonce: keymgmt.NewNonce(), Expires: when}}
@@ -31,7 +31,7 @@ func TestPaper(t *testing.T) {
 		"bytes that mean nothing": {paper.Paper{Approve: func() *paper.Approval { a := approve(); a.Request.Body = []byte("?"); return a }()}, ""},
 		"a bare hash":             {paper.Paper{Approve: func() *paper.Approval { a := approve(); a.Request.Body = make([]byte, 32); return a }()}, ""},
 		"no officer":              {paper.Paper{Approve: func() *paper.Approval { a := approve(); a.Consent.Officer = "a\nb"; return a }()}, ""},
-		"an order of two lines":   {paper.Paper{Order: &keymgmt.Order{Action: keymgmt.Freeze, Key: "*", Nonce: order.Nonce, Issued: when, Reason: "a\nb"}}, ""},
+		"an order of two lines":   {paper.Paper{Order: &keymgmt.Order{Network: strings.Repeat("0a", 32), Action: keymgmt.Freeze, Key: "*", Nonce: order.Nonce, Issued: when, Reason: "a\nb"}}, ""},
 	} {
 		raw, err := json.Marshal(tt.paper)
 		if err != nil {
