@@ -161,6 +161,9 @@ func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) 
 	if err != nil {
 		return err
 	}
+	if err := k.loadIssued(ctx, tx, group); err != nil {
+		return err
+	}
 	var w writes
 	for _, e := range group {
 		e.out, e.err = admitted{}, e.ctx.Err()
@@ -348,7 +351,11 @@ func (s *Service) admit(k *known, e *entry, w *writes) (admitted, error) {
 		s.see(k, e, err, w)
 		return admitted{}, err
 	}
-	if !journalled { // else it was written down before a crash
+	if journalled { // before a crash
+		if err := s.whole(k, e); err != nil {
+			return admitted{}, err
+		}
+	} else {
 		k.journal(e, s.basis(e, facts), w)
 	}
 	k.consume(e, w)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,24 +59,30 @@ func (s *Service) queueBacking(b *pgx.Batch, k *known, group []*entry) {
 		k.backing[asset] = back
 		b.Queue(`WITH n AS (`+newest+`), o AS (SELECT i.sequence, max(i.amount) AS amount FROM signer.issuance i, n WHERE i.asset = $1
 				AND i.sequence > (n.body->>'sequence')::bigint AND i.max_time >= (n.body->>'closed')::timestamptz GROUP BY i.sequence)
-			SELECT n.ledger, n.body, (SELECT coalesce(sum(o.amount), 0)::text FROM o),
+			SELECT n.ledger, n.body, (n.body->>'sequence')::bigint, (n.body->>'closed')::timestamptz, (SELECT coalesce(sum(o.amount), 0)::text FROM o),
 				ARRAY(SELECT o.sequence FROM o WHERE o.sequence = ANY($3) ORDER BY o.sequence), ARRAY(SELECT o.amount::text FROM o WHERE o.sequence = ANY($3) ORDER BY o.sequence)
 			FROM n`, asset.String(), publics, sequences).Query(each(back.scan))
 	}
 }
 
 func (b *backing) scan(rows pgx.Rows) error {
-	var ledger int64
+	var ledger, sequence int64
+	var closed time.Time
 	var body []byte
 	var since string
 	var numbers []int64
 	var amounts []string
-	if err := rows.Scan(&ledger, &body, &since, &numbers, &amounts); err != nil {
+	if err := rows.Scan(&ledger, &body, &sequence, &closed, &since, &numbers, &amounts); err != nil {
 		return err
 	}
 	var err error
 	if b.attestation, err = readAttestation(ledger, body); err != nil {
 		return err
+	}
+	// The signature is verified over what was read here, and what is over was reckoned from what the database reads there:
+	// of two names in JSON that differ in a letter's size, it is not the same one.
+	if sequence != b.attestation.Sequence || !closed.Equal(b.attestation.Closed) {
+		return fmt.Errorf("service: the attestation of ledger %d can be read in two ways", ledger)
 	}
 	if b.since, err = wholeNumber(since); err != nil {
 		return err
@@ -147,6 +154,55 @@ func (k *known) issue(e *entry, w *writes) {
 			b.largest[t.Sequence] = amount
 		}
 	}
+}
+
+// loadIssued reads what the journal of issuances has of intents that it has no answer to. There are some after a crash only,
+// so that it seldom asks anything.
+func (k *known) loadIssued(ctx context.Context, tx *audit.Tx, group []*entry) error {
+	var keys, refs []string
+	for _, e := range group {
+		if in, journalled := k.intents[e.name()]; journalled && in.stored == nil && e.made == nil && policy.Transaction(e.meaning) != nil {
+			keys, refs = append(keys, e.name().key), append(refs, e.name().ref)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, `SELECT i.asset, i.sequence, i.max_time, i.amount::text, i.key, i.ref FROM unnest($1::text[], $2::text[]) AS q (key, ref)
+		JOIN signer.issuance i USING (key, ref)`, keys, refs)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	return each(func(rows pgx.Rows) error {
+		var i issuance
+		var asset, amount string
+		err := rows.Scan(&asset, &i.sequence, &i.maxTime, &amount, &i.key, &i.ref)
+		if err == nil {
+			i.asset, err = protocol.ParseAsset(asset)
+		}
+		if err == nil {
+			i.amount, err = wholeNumber(amount)
+		}
+		k.issued[i.name] = append(k.issued[i.name], i)
+		return err
+	})(rows)
+}
+
+// hasIssued reports whether what a transaction issues was written down with its intent.
+func (k *known) hasIssued(e *entry) bool {
+	t := policy.Transaction(e.meaning)
+	if t == nil {
+		return true
+	}
+	for asset, amount := range policy.Issued(t) {
+		if !slices.ContainsFunc(k.issued[e.name()], func(i issuance) bool {
+			return i.asset == asset && i.sequence == t.Sequence && i.maxTime.Equal(t.MaxTime) && i.amount.Cmp(amount) == 0
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // queueIssuances adds what was issued.
