@@ -6,3 +6,6 @@ func (s *Service) Seen() uint64 {
 	defer s.watch.mu.Unlock()
 	return s.watch.seen.Position
 }
+
+// InFlight returns how many requests are worked on.
+func (s *Service) InFlight() int { return len(s.slots) }

@@ -89,6 +89,7 @@ type Service struct {
 	sightings refusals // of requests that have to lie
 	refs      lanes    // one request at a time per key and ref
 	journal   journal
+	shares    shares        // of the slots
 	slots     chan struct{} // MaxInFlight of them
 	watch     *watch
 
@@ -150,12 +151,11 @@ type client struct {
 // Sign implements keymgmt.Signer.
 func (c client) Sign(ctx context.Context, r keymgmt.Request) (keymgmt.Signature, error) {
 	s := c.service
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return keymgmt.Signature{}, ctx.Err()
+	leave, err := s.turn(ctx, c.caller, r.Key)
+	if err != nil {
+		return keymgmt.Signature{}, err
 	}
+	defer leave()
 	sig, err := s.sign(ctx, c.caller, r)
 	if err == nil {
 		return sig, nil
