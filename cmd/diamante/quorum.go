@@ -49,7 +49,7 @@ func nodeFile(path string) nodeSource {
 
 func quorumCommand() *cobra.Command {
 	c := &cobra.Command{Use: "quorum", Short: "Say how safe the quorum sets of a network are"}
-	c.AddCommand(quorumCheckCommand())
+	c.AddCommand(quorumCheckCommand(), quorumAnalyzeCommand(), quorumDSetCommand(), quorumIntactCommand(), quorumBlockingCommand())
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return boot.Exit{Status: exitBadInput, Reason: err} })
 	return c
 }

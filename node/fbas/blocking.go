@@ -19,11 +19,17 @@ func (s *System) VBlocking(node string, b []string) (bool, error) {
 // MinimalBlockingSets lists the sets that meet every quorum, and contain no smaller such set. Without a quorum that is the
 // empty set.
 func (s *System) MinimalBlockingSets(ctx context.Context) ([][]string, error) {
-	b := blocking{view: s.whole(), ctx: ctx}
-	if err := b.from(newSet(len(s.ids)), newSet(len(s.ids))); err != nil {
+	// Every quorum contains one within a core, so only nodes of cores count.
+	all := newSet(len(s.ids))
+	for _, core := range s.whole().cores() {
+		all = all.or(core)
+	}
+	c := s.whole().compact(all)
+	b := blocking{view: c.whole(), ctx: ctx}
+	if err := b.from(newSet(len(c.ids)), newSet(len(c.ids))); err != nil {
 		return nil, err
 	}
-	return s.nameAll(b.found), nil
+	return c.nameAll(b.found), nil
 }
 
 // blocking enumerates minimal blocking sets: a quorum that a set misses must lose one of its nodes to it, so each of them is

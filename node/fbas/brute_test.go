@@ -227,3 +227,45 @@ func checkSets(t *rapid.T, sys *System, b *brute) {
 		return !slices.ContainsFunc(qs, func(q uint) bool { return q&u == 0 })
 	}), err)
 }
+
+func TestSplitsAndDispensableAgainstDefinitions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		nodes := randomNodes(t)
+		sys, err := New(nodes, Absent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBrute(nodes)
+		got, err := sys.MinimalSplittingSets(t.Context())
+		same(t, "splitting sets", got, b.minimal(b.splits), err)
+		want := [][]string{}
+		befouled := b.all()
+		ill := uint(rapid.IntRange(0, int(b.all())).Draw(t, "ill"))
+		for d := range b.all() + 1 {
+			if !b.dispensable(d) {
+				continue
+			}
+			want = append(want, b.names(d))
+			if ill&^d == 0 {
+				befouled &= d
+			}
+		}
+		sortSets(want)
+		got, err = sys.DispensableSets(t.Context())
+		same(t, "dispensable sets", got, want, err)
+		intact, fouled, err := sys.Intact(t.Context(), b.names(ill))
+		same(t, "intact and befouled", [][]string{intact, fouled}, [][]string{b.names(b.all() &^ befouled), b.names(befouled)}, err)
+		d, err := sys.Dispensable(t.Context(), b.names(ill))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Both() != b.dispensable(ill) || d.Intersection != !b.splits(ill) {
+			t.Fatalf("%v of %v", d, b.names(ill))
+		}
+		node, v := rapid.IntRange(0, len(b.ids)-1).Draw(t, "node"), false
+		v, err = sys.VBlocking(b.ids[node], b.names(ill))
+		if blocks := ill>>node&1 == 1 || !b.met(*b.set[b.ids[node]], b.all()&^ill); err != nil || v != blocks {
+			t.Fatalf("v-blocking: %v, want %v: %v", v, blocks, err)
+		}
+	})
+}

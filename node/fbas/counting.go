@@ -55,7 +55,7 @@ func (c *counter) augment(a, b *rule, i int, taken []int, tried []bool) bool {
 }
 
 // excludesAll says whether every two of the rules exclude each other, so that any two slices share a node.
-func (c *counter) excludesAll(rules map[int]*rule) bool {
+func (c *counter) excludesAll(rules []*rule) bool {
 	distinct := map[*rule]bool{}
 	for _, r := range rules {
 		distinct[r] = true

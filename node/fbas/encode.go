@@ -111,8 +111,8 @@ func (s *side) present(i int) int {
 	return s.meets[i]
 }
 
-// quorum says that the side is a quorum of the nodes by these rules, and not empty.
-func (s *side) quorum(nodes []int, rules map[int]*rule) {
+// quorum says that the side is a quorum of the nodes by these rules, which are by node, and not empty.
+func (s *side) quorum(nodes []int, rules []*rule) {
 	var some []int
 	for _, i := range nodes {
 		s.nodes[i] = s.fresh()
@@ -127,7 +127,7 @@ func (s *side) quorum(nodes []int, rules map[int]*rule) {
 // disjointQuorums is a formula that holds if and only if there are two disjoint quorums among nodes that follow the given
 // rules. left and right are the literals of the two, by node. What counting knows is added as clauses of its own: they follow
 // from the rest, but spare the search from finding them.
-func disjointQuorums(nodes []int, rules map[int]*rule, c *counter) (f *formula, left, right *side) {
+func disjointQuorums(nodes []int, rules []*rule, c *counter) (f *formula, left, right *side) {
 	f = &formula{}
 	left, right = newSide(f, nil), newSide(f, nil)
 	left.quorum(nodes, rules)

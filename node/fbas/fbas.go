@@ -33,7 +33,7 @@ const (
 	// MaxID is the longest id of a node, in bytes.
 	MaxID = 256
 	// MaxSets is the most sets that one answer lists.
-	MaxSets = 50_000
+	MaxSets = 1 << MaxDispensable
 	// MaxDispensable is the most nodes of which all dispensable sets are listed.
 	MaxDispensable = 16
 )
@@ -98,6 +98,8 @@ type System struct {
 	known   set
 	unknown set
 	faulty  set // unknown ones that count as deleted
+
+	distinct int // how many rules there are, those within others counted
 }
 
 // New makes a system of nodes. Two nodes of one id, a negative threshold, a member named twice in one set and anything past
@@ -139,6 +141,7 @@ func New(nodes []Node, unknown Unknown) (*System, error) {
 		s.rules[i] = s.compile(*n.QuorumSet, table)
 		s.known.add(i)
 	}
+	s.distinct = len(table)
 	for i := range s.ids {
 		if s.rules[i] == nil {
 			s.unknown.add(i)
@@ -218,12 +221,17 @@ func (s *System) names(m set) []string {
 	return names
 }
 
-// nameAll gives the ids of sets, the sets in order of their ids.
+// nameAll gives the ids of sets, in order.
 func (s *System) nameAll(sets []set) [][]string {
 	all := [][]string{}
 	for _, m := range sets {
 		all = append(all, s.names(m))
 	}
+	return order(all)
+}
+
+// order sorts sets by size, then by their ids.
+func order(all [][]string) [][]string {
 	slices.SortFunc(all, func(a, b []string) int {
 		if len(a) != len(b) {
 			return len(a) - len(b)

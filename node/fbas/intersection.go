@@ -70,26 +70,28 @@ func (v view) split(a, b set) Intersection {
 
 // search looks for two disjoint quorums within the only core.
 func (v view) search(ctx context.Context, core set) (Intersection, error) {
-	nodes, table, rules := core.members(), ruleTable{}, map[int]*rule{}
-	for _, i := range nodes {
-		rules[i] = v.rules[i].reduce(core, v.gone, table)
+	c := v.compact(core).whole()
+	cert := &Certificate{Core: v.names(core), Method: Counting}
+	count := counter{known: map[[2]*rule]bool{}}
+	if count.excludesAll(c.rules) {
+		return Intersection{Verdict: Intersects, Certificate: cert}, nil
 	}
-	c := counter{known: map[[2]*rule]bool{}}
-	if c.excludesAll(rules) {
-		return Intersection{Verdict: Intersects, Certificate: &Certificate{Core: v.names(core), Method: Counting}}, nil
+	one := c.shrink(c.nodes)
+	if rest := c.greatest(c.nodes.minus(one)); !rest.empty() { // so it often is, and no solver is needed
+		return c.split(one, rest), nil
 	}
-	f, left, right := disjointQuorums(nodes, rules, &c)
+	f, left, right := disjointQuorums(c.nodes.members(), c.rules, &count)
 	model, steps, err := solve(ctx, f)
 	if err != nil {
 		return Intersection{}, err
 	}
-	if model != nil {
-		a, b := left.read(model, len(v.ids)), right.read(model, len(v.ids))
-		if a.meets(b) || !v.isQuorum(a) || !v.isQuorum(b) {
-			return Intersection{}, fmt.Errorf("fbas: %w: they are not disjoint quorums", errSolver)
-		}
-		return v.split(a, b), nil
+	if model == nil {
+		cert.Method, cert.Variables, cert.Clauses, cert.Steps = Refutation, f.vars, len(f.clauses), steps
+		return Intersection{Verdict: Intersects, Certificate: cert}, nil
 	}
-	cert := &Certificate{Core: v.names(core), Method: Refutation, Variables: f.vars, Clauses: len(f.clauses), Steps: steps}
-	return Intersection{Verdict: Intersects, Certificate: cert}, nil
+	a, b := left.read(model, len(c.ids)), right.read(model, len(c.ids))
+	if a.meets(b) || !c.isQuorum(a) || !c.isQuorum(b) {
+		return Intersection{}, fmt.Errorf("fbas: %w: they are not disjoint quorums", errSolver)
+	}
+	return c.split(a, b), nil
 }

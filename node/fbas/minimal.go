@@ -2,25 +2,24 @@ package fbas
 
 import (
 	"context"
+	"slices"
 )
 
 // MinimalQuorums lists the quorums that contain no smaller one. The error is ErrTime or ErrMany if they cannot all be listed.
 func (s *System) MinimalQuorums(ctx context.Context) ([][]string, error) {
-	found, err := s.whole().minimalQuorums(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s.nameAll(found), nil
-}
-
-func (v view) minimalQuorums(ctx context.Context) ([]set, error) {
-	w := walk{view: v, ctx: ctx}
-	for _, core := range v.cores() {
-		if err := w.from(newSet(len(v.ids)), core); err != nil {
+	all := [][]string{}
+	for _, core := range s.whole().cores() {
+		c := s.whole().compact(core)
+		w := walk{view: c.whole(), ctx: ctx}
+		if err := w.from(newSet(len(c.ids)), c.known); err != nil {
 			return nil, err
 		}
+		all = append(all, c.nameAll(w.found)...)
 	}
-	return w.found, nil
+	if len(all) > MaxSets {
+		return nil, ErrMany
+	}
+	return order(all), nil
 }
 
 // walk enumerates minimal quorums by branch and bound, after Lachowski: a node is taken in or left out in turn; a branch ends
@@ -77,34 +76,33 @@ func (w *walk) next(left set) int {
 
 // TopTier is the union of the minimal quorums. It is found without listing them, of which there may be far too many.
 func (s *System) TopTier(ctx context.Context) ([]string, error) {
-	v := s.whole()
-	top := newSet(len(s.ids))
-	for _, core := range v.cores() {
-		for _, i := range core.members() {
+	tier := []string{}
+	for _, core := range s.whole().cores() {
+		c := s.whole().compact(core)
+		top := newSet(len(c.ids))
+		for i := range c.ids {
 			if top.has(i) {
 				continue
 			}
-			q, err := v.minimalWith(ctx, core, i)
+			q, err := c.whole().minimalWith(ctx, i)
 			if err != nil {
 				return nil, err
 			}
 			top = top.or(q)
 		}
+		tier = append(tier, c.names(top)...)
 	}
-	return s.names(top), nil
+	slices.Sort(tier)
+	return tier, nil
 }
 
 // minimalWith finds a minimal quorum with a node, or the empty set if there is none. A node is in a minimal quorum if and only
 // if it is in a quorum that has none without it: a minimal quorum within that one has the node. So quorums with the node are
 // guessed by the solver; when one has a quorum without the node within it, every larger guess would have it, too, and is ruled out.
-func (v view) minimalWith(ctx context.Context, core set, node int) (set, error) {
-	nodes, table, rules := core.members(), ruleTable{}, map[int]*rule{}
-	for _, i := range nodes {
-		rules[i] = v.rules[i].reduce(core, v.gone, table)
-	}
+func (v view) minimalWith(ctx context.Context, node int) (set, error) {
 	f := &formula{}
 	one := newSide(f, nil)
-	one.quorum(nodes, rules)
+	one.quorum(v.nodes.members(), v.rules)
 	f.add(one.nodes[node])
 	for {
 		model, _, err := solve(ctx, f)

@@ -6,20 +6,28 @@ import "slices"
 // taking all its literals as false makes some clause false by setting only what is forced. It knows nothing of how the
 // solver works, so a mistake there cannot become a wrong answer here.
 type proof struct {
-	clauses [][]int       // with at least two literals; the first two of each are watched
-	watches map[int][]int // literal to the clauses that watch it
-	value   []int8        // by variable: 1 true, -1 false, 0 open
-	trail   []int         // literals that are true, in order
-	steps   int           // how many clauses were added
-	refuted bool          // the clauses contradict each other without any assumption
+	clauses [][]int // with at least two literals; the first two of each are watched
+	watches [][]int // by place of a literal: the clauses that watch it
+	value   []int8  // by variable: 1 true, -1 false, 0 open
+	trail   []int   // literals that are true, in order
+	steps   int     // how many clauses were added
+	refuted bool    // the clauses contradict each other without any assumption
 }
 
 func newProof(f *formula) *proof {
-	p := &proof{watches: map[int][]int{}, value: make([]int8, f.vars+1)}
+	p := &proof{watches: make([][]int, 2*f.vars+2), value: make([]int8, f.vars+1)}
 	for _, c := range f.clauses {
 		p.insert(c)
 	}
 	return p
+}
+
+// at is the place of a literal among the watches.
+func at(l int) int {
+	if l < 0 {
+		return -2*l + 1
+	}
+	return 2 * l
 }
 
 // holds is 1 if the literal is true, -1 if it is false, 0 if it is open.
@@ -67,7 +75,7 @@ func (p *proof) insert(clause []int) {
 		p.refuted = p.refuted || !p.propagate(from)
 	default:
 		for _, l := range open[:2] {
-			p.watches[l] = append(p.watches[l], len(p.clauses))
+			p.watches[at(l)] = append(p.watches[at(l)], len(p.clauses))
 		}
 		p.clauses = append(p.clauses, open)
 	}
@@ -101,7 +109,7 @@ func (p *proof) follows(clause []int) bool {
 func (p *proof) propagate(from int) bool {
 	for ; from < len(p.trail); from++ {
 		lost := -p.trail[from]
-		watching := p.watches[lost]
+		watching := p.watches[at(lost)]
 		kept := watching[:0]
 		for n, c := range watching {
 			if p.rewatch(c, lost) {
@@ -109,11 +117,11 @@ func (p *proof) propagate(from int) bool {
 			}
 			kept = append(kept, c)
 			if !p.assign(p.clauses[c][0]) {
-				p.watches[lost] = append(kept, watching[n+1:]...)
+				p.watches[at(lost)] = append(kept, watching[n+1:]...)
 				return false
 			}
 		}
-		p.watches[lost] = kept
+		p.watches[at(lost)] = kept
 	}
 	return true
 }
@@ -130,7 +138,7 @@ func (p *proof) rewatch(c, lost int) bool {
 	for i := 2; i < len(clause); i++ {
 		if p.holds(clause[i]) != -1 {
 			clause[1], clause[i] = clause[i], clause[1]
-			p.watches[clause[1]] = append(p.watches[clause[1]], c)
+			p.watches[at(clause[1])] = append(p.watches[at(clause[1])], c)
 			return true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 // looked at once.
 type rule struct {
 	key       string // says the same as the rule
+	id        int    // its place among the rules of its table
 	threshold int
 	mask      set // nodes among the members
 	inner     []*rule
@@ -45,7 +46,7 @@ func (t ruleTable) rule(threshold int, mask set, inner []*rule) *rule {
 	key.WriteString("}")
 	r := t[key.String()]
 	if r == nil {
-		r = &rule{key: key.String(), threshold: threshold, mask: mask, inner: inner}
+		r = &rule{key: key.String(), id: len(t), threshold: threshold, mask: mask, inner: inner}
 		t[r.key] = r
 	}
 	return r
@@ -93,7 +94,40 @@ func (r *rule) reduce(there, gone set, table ruleTable) *rule {
 		}
 	}
 	if threshold <= 0 {
-		return table.rule(0, newSet(0), nil)
+		return table.rule(0, make(set, len(r.mask)), nil)
 	}
 	return table.rule(threshold, r.mask.and(there).minus(gone), inner)
+}
+
+// compact is the system that is left of a view when only the nodes of a set count: the same quorums within the set, the same
+// ids, but small indices and rules without what can never be met.
+func (v view) compact(to set) *System {
+	c := &System{ids: v.names(to), index: map[string]int{}}
+	for i, id := range c.ids {
+		c.index[id] = i
+	}
+	c.rules = make([]*rule, len(c.ids))
+	c.known, c.unknown, c.faulty = newSet(len(c.ids)), newSet(len(c.ids)), newSet(len(c.ids))
+	large, small := ruleTable{}, ruleTable{}
+	for n, i := range to.members() {
+		c.known.add(n)
+		c.rules[n] = v.rules[i].reduce(to, v.gone, large).renumber(to, small)
+	}
+	c.distinct = len(small)
+	return c
+}
+
+// renumber is the rule over the indices that the nodes of a set have among themselves.
+func (r *rule) renumber(among set, table ruleTable) *rule {
+	mask := newSet(among.count())
+	for n, i := range among.members() {
+		if r.mask.has(i) {
+			mask.add(n)
+		}
+	}
+	var inner []*rule
+	for _, i := range r.inner {
+		inner = append(inner, i.renumber(among, table))
+	}
+	return table.rule(r.threshold, mask, inner)
 }

@@ -1,6 +1,9 @@
 package fbas
 
-import "context"
+import (
+	"context"
+	"math/bits"
+)
 
 // view is a system with some nodes deleted: it consists of nodes, and those of gone count as present.
 type view struct {
@@ -23,30 +26,29 @@ func (s *System) delete(gone set) view {
 func (v view) greatest(within set) set {
 	u := within.and(v.nodes)
 	count := u.or(v.gone)
-	for {
-		var drop []int
-		met := map[*rule]bool{}
-		for _, i := range u.members() {
-			r := v.rules[i]
-			ok, looked := met[r]
-			if !looked {
-				ok = r.met(count)
-				met[r] = ok
-			}
-			if !ok {
-				drop = append(drop, i)
-			}
-		}
-		if len(drop) == 0 {
-			return u
-		}
-		for _, i := range drop {
-			u.remove(i)
-			if !v.gone.has(i) {
-				count.remove(i)
+	met := make([]int8, v.distinct) // 1 or -1 once looked at
+	for dropped := true; dropped; {
+		dropped = false
+		clear(met)
+		for w := range u {
+			for left := u[w]; left != 0; left &= left - 1 {
+				i := w*64 + bits.TrailingZeros64(left)
+				r := v.rules[i]
+				if met[r.id] == 0 {
+					met[r.id] = -1
+					if r.met(count) {
+						met[r.id] = 1
+					}
+				}
+				if met[r.id] < 0 {
+					u.remove(i)
+					count.remove(i) // it is not among those of gone
+					dropped = true
+				}
 			}
 		}
 	}
+	return u
 }
 
 // isQuorum says whether a set is a quorum: not empty, of nodes that are there, and with a slice of each.
