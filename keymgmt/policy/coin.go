@@ -24,7 +24,8 @@ const (
 
 // BitcoinRule says which payments a secp256k1 key may sign on one chain and network, of BTC, LTC or BCH. A PSBT names
 // neither in what is signed, so a key is for one of each. Every input must be of a key of this policy for the same chain and
-// network: then the whole of what leaves is ours to judge. An output to such a key is change.
+// network: then the whole of what leaves is ours to judge. An output to the very key that signs is change. One to another key
+// of ours is a payment: keys are not guarded alike, and what this one's limits hold back would leave by the other's.
 type BitcoinRule struct {
 	Chain          string   `toml:"chain"`        // bitcoin, litecoin, bitcoin-cash
 	Network        string   `toml:"network"`      // mainnet, testnet, regtest
@@ -73,9 +74,9 @@ func (p *Policy) address(rule string, allowed []string, to string) error {
 	return nil
 }
 
-// bitcoin decides on a payment.
-func (p *Policy) bitcoin(r *BitcoinRule, t *bitcoin.Transaction, facts Facts) ([]Reservation, error) {
-	fee := big.NewInt(t.Fee)
+// bitcoin decides on a payment for the key of k.
+func (p *Policy) bitcoin(k *Key, t *bitcoin.Transaction, facts Facts) ([]Reservation, error) {
+	r, fee := k.Bitcoin, big.NewInt(t.Fee)
 	switch {
 	case facts.Spent == nil:
 		return nil, deny("facts", "the counters are not known")
@@ -93,7 +94,7 @@ func (p *Policy) bitcoin(r *BitcoinRule, t *bitcoin.Transaction, facts Facts) ([
 	}
 	out := new(big.Int)
 	for _, o := range t.Outputs {
-		if o.Change != nil && p.coinKey(r, o.Change.Public[:]) {
+		if o.Change != nil && string(o.Change.Public[:]) == string(k.Public.Bytes()) {
 			continue
 		}
 		if o.Amount == 0 && o.Kind == bitcoin.OpReturn {

@@ -107,7 +107,7 @@ func TestBitcoinPayments(t *testing.T) {
 	request := func(network string, outs ...coinOut) keymgmt.Request {
 		return b.request("coin/btc/hot", keymgmt.KindBitcoin, psbt(hot, coin, network, outs...))
 	}
-	good := request("mainnet", coinOut{stranger, 30_000_000, false}, coinOut{cold, coin - 30_000_000 - fee, true})
+	good := request("mainnet", coinOut{stranger, 30_000_000, false}, coinOut{hot, coin - 30_000_000 - fee, true})
 	a, err := b.decide(good, facts())
 	if err != nil {
 		t.Fatal(err)
@@ -127,17 +127,19 @@ func TestBitcoinPayments(t *testing.T) {
 		r    keymgmt.Request
 		edit func(r *policy.BitcoinRule)
 	}{
-		"another network":      {"bitcoin.chain", request("testnet", coinOut{stranger, 30_000_000, false}, coinOut{cold, coin - 30_000_000 - fee, true}), nil},
+		"another network":      {"bitcoin.chain", request("testnet", coinOut{stranger, 30_000_000, false}, coinOut{hot, coin - 30_000_000 - fee, true}), nil},
 		"another chain":        {"bitcoin.chain", b.request("coin/btc/hot", keymgmt.KindLitecoin, good.Body), nil},
-		"fee":                  {"bitcoin.max_fee", request("mainnet", coinOut{stranger, 30_000_000, false}, coinOut{cold, coin - 30_000_000 - 10_001, true}), nil},
+		"fee":                  {"bitcoin.max_fee", request("mainnet", coinOut{stranger, 30_000_000, false}, coinOut{hot, coin - 30_000_000 - 10_001, true}), nil},
 		"fee rate":             {"bitcoin.max_fee_rate", good, func(r *policy.BitcoinRule) { r.MaxFeeRate = 1000 }},
-		"too much":             {"bitcoin.per_transaction", request("mainnet", coinOut{stranger, 50_000_001, false}, coinOut{cold, coin - 50_000_001 - fee, true}), nil},
+		"too much":             {"bitcoin.per_transaction", request("mainnet", coinOut{stranger, 50_000_001, false}, coinOut{hot, coin - 50_000_001 - fee, true}), nil},
 		"change of a stranger": {"bitcoin.per_transaction", request("mainnet", coinOut{stranger, coin - fee, true}), nil},
-		"window":               {"bitcoin.window", good, func(r *policy.BitcoinRule) { r.Windows = policy.Day(quantity(t, "0.29999999")) }},
-		"destination":          {"bitcoin.destinations", good, func(r *policy.BitcoinRule) { r.Destinations = []string{decoded.Outputs[1].Address} }},
-		"input of a stranger":  {"bitcoin.inputs", b.request("coin/btc/hot", keymgmt.KindBitcoin, psbt(stranger, coin, "mainnet", coinOut{cold, coin - fee, true})), nil},
-		"nothing for this key": {"public", b.request("coin/btc/cold", keymgmt.KindBitcoin, good.Body), nil},
-		"a ledger's key":       {"kind", b.request(issuing, keymgmt.KindBitcoin, good.Body), nil},
+		// What is ours is not all guarded alike: what a key's limits hold back would leave by another key's.
+		"change of another key of ours": {"bitcoin.per_transaction", b.request("coin/btc/cold", keymgmt.KindBitcoin, psbt(cold, coin, "mainnet", coinOut{hot, coin - fee, true})), nil},
+		"window":                        {"bitcoin.window", good, func(r *policy.BitcoinRule) { r.Windows = policy.Day(quantity(t, "0.29999999")) }},
+		"destination":                   {"bitcoin.destinations", good, func(r *policy.BitcoinRule) { r.Destinations = []string{decoded.Outputs[1].Address} }},
+		"input of a stranger":           {"bitcoin.inputs", b.request("coin/btc/hot", keymgmt.KindBitcoin, psbt(stranger, coin, "mainnet", coinOut{cold, coin - fee, true})), nil},
+		"nothing for this key":          {"public", b.request("coin/btc/cold", keymgmt.KindBitcoin, good.Body), nil},
+		"a ledger's key":                {"kind", b.request(issuing, keymgmt.KindBitcoin, good.Body), nil},
 	} {
 		edited := rule()
 		if tt.edit != nil {

@@ -190,7 +190,7 @@ func (p *Policy) decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 	case m.FeeBump != nil && rule.FeeBump != nil:
 		reserve, err = p.feeBump(rule, m.FeeBump, facts)
 	case m.Bitcoin != nil && rule.Bitcoin != nil:
-		reserve, err = p.bitcoin(rule.Bitcoin, m.Bitcoin, facts)
+		reserve, err = p.bitcoin(rule, m.Bitcoin, facts)
 	case m.Ethereum != nil && rule.Ethereum != nil:
 		reserve, err = rule.Ethereum.decide(p, m.Ethereum, facts)
 	case m.Challenge != nil && rule.Challenge != nil:
