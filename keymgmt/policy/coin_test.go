@@ -138,7 +138,7 @@ func TestBitcoinPayments(t *testing.T) {
 		"window":                        {"bitcoin.window", good, func(r *policy.BitcoinRule) { r.Windows = policy.Day(quantity(t, "0.29999999")) }},
 		"destination":                   {"bitcoin.destinations", good, func(r *policy.BitcoinRule) { r.Destinations = []string{decoded.Outputs[1].Address} }},
 		"input of a stranger":           {"bitcoin.inputs", b.request("coin/btc/hot", keymgmt.KindBitcoin, psbt(stranger, coin, "mainnet", coinOut{cold, coin - fee, true})), nil},
-		"nothing for this key":          {"public", b.request("coin/btc/cold", keymgmt.KindBitcoin, good.Body), nil},
+		"nothing for this key":          {"public", b.request("coin/btc/cold", keymgmt.KindBitcoin, psbt(hot, 40_000_000, "mainnet", coinOut{stranger, 40_000_000 - fee, false})), nil},
 		"a ledger's key":                {"kind", b.request(issuing, keymgmt.KindBitcoin, good.Body), nil},
 	} {
 		edited := rule()
