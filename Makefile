@@ -3,7 +3,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PROGRAMS    := diamante diamante-node diamante-signer diamante-gateway
 
-.PHONY: all run demo test deps build unit kill judges fips lint vuln fuzz bench release clean
+.PHONY: all run demo test deps build unit sim kill judges fips lint vuln fuzz bench release clean
 all: build
 
 # Bring the whole system up under .run/, play the story once, stay up until interrupted.
@@ -30,7 +30,12 @@ build:
 unit:
 	go test -race -timeout 20m $$(go list ./... | grep -v -e /cmd/internal/rig -e /cmd/internal/tidy -e /compliance/export)
 	go test ./cmd/internal/tidy ./compliance/export
+	DIAMANTE_SEEDS=2000 go test -count=1 -timeout 20m ./node/sim
 	DIAMANTE_KILLS=50 go test -count=1 -timeout 20m ./cmd/internal/rig
+
+# Networks of validators in virtual time, with everything going wrong: SEEDS of them.
+sim:
+	DIAMANTE_SEEDS=$(or $(SEEDS),100000) go test -count=1 -timeout 24h -run TestSeeds ./node/sim
 
 # At 200 random moments, or at KILLS of them; and 3000 random schedules of the signer, or SCHEDULES of them.
 kill: deps build

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
+
+	"github.com/diamante/gateway/node/protocol"
 )
 
 // Consensus makes the validators agree on one value for each slot; slot n decides ledger n. Alone is the consensus of a
@@ -33,11 +35,15 @@ type Proposal struct {
 // Driver is what a Consensus is given by the herder. It is safe for concurrent use.
 type Driver interface {
 	// Validate reports whether this validator may vote for a value at a slot: signed, in time, with a transaction set
-	// that it holds and finds valid. Values of other validators pass it before anything else is done with them.
+	// that it holds and finds valid. It is asked within Propose and Tick only.
 	Validate(slot uint32, value xdr.StellarValue) error
 	// Externalized says that value was decided at slot, for good. It is called exactly once for each slot. The herder
 	// only notes it; the ledger closes in Step, in the order of slots.
 	Externalized(slot uint32, value xdr.StellarValue)
+	// Keep remembers a transaction set until its slot is closed.
+	Keep(slot uint32, set xdr.GeneralizedTransactionSet)
+	// Set returns a transaction set that is remembered.
+	Set(hash protocol.Hash) (xdr.GeneralizedTransactionSet, bool)
 	// Wake makes the herder step soon.
 	Wake()
 }

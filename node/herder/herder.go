@@ -28,6 +28,8 @@ const (
 	clockWarning = 10 * time.Second
 	// maxSlotsAhead is how far beyond the last closed ledger decisions are kept until the ones before them come.
 	maxSlotsAhead = 12
+	// alignment: one part in so many of the time between ledgers is what agreeing on one usually takes at most.
+	alignment = 20
 	// maxTxSets bounds the transaction sets that are kept for values not yet decided.
 	maxTxSets = 64
 )
@@ -36,7 +38,7 @@ const (
 // decided what cannot be applied. What is on disk is as of the last closed ledger.
 var ErrBroken = errors.New("herder: cannot go on")
 
-// Ledger is the state whose closing the herder drives. All methods but Close are safe for concurrent use.
+// Ledger is the state whose closing the herder drives. All methods but Close and CheckSet are safe for concurrent use.
 type Ledger interface {
 	// Header returns the last closed ledger's header and its hash.
 	Header() (xdr.LedgerHeader, protocol.Hash)
@@ -44,6 +46,9 @@ type Ledger interface {
 	CheckValid(env xdr.TransactionEnvelope) xdr.TransactionResult
 	// Account returns an account as of the last closed ledger.
 	Account(id protocol.AccountID) (protocol.Account, error)
+	// CheckSet says what is wrong with a value's transaction set, if it were to close the next ledger. It is called by the
+	// goroutine that calls Close.
+	CheckSet(set xdr.GeneralizedTransactionSet, value xdr.StellarValue) error
 	// Close applies a decided value, whose transaction set is set, and makes the result durable before it returns. An
 	// error means that nothing is known of what is on disk.
 	Close(set xdr.GeneralizedTransactionSet, value xdr.StellarValue) (xdr.LedgerCloseMeta, error)
@@ -86,6 +91,8 @@ type Config struct {
 	QueueOps int
 	// Clock is the only source of time; nil means SystemClock.
 	Clock Clock
+	// Upgrades returns the upgrades to propose; nil for none.
+	Upgrades func() []xdr.LedgerUpgrade
 	// Closed is called after each ledger, from Step, with what it took; nil for nobody. It must not block.
 	Closed func(meta xdr.LedgerCloseMeta, took time.Duration)
 	// Logger is told what nobody is answered; nil means slog.Default.
@@ -120,7 +127,8 @@ type Herder struct {
 	due      time.Time // when the next ledger is to be proposed
 	proposed uint32    // the slot last proposed
 	previous xdr.StellarValue
-	warned   uint32 // the slot for which the clock was last complained about
+	warned   uint32                  // the slot for which the clock was last complained about
+	judged   map[protocol.Hash]error // what is wrong with values for the next slot, by hash; nil for nothing
 
 	mu      sync.Mutex // guards what follows
 	queue   *queue
@@ -147,7 +155,7 @@ func New(cfg Config) (*Herder, error) {
 	h := &Herder{
 		cfg: cfg, network: cfg.Passphrase.NetworkID(), wake: make(chan struct{}, 1), previous: header.ScpValue,
 		queue: newQueue(cfg.QueueOps), checked: uint32(header.LedgerSeq),
-		sets: map[protocol.Hash]txSet{}, decided: map[uint32]xdr.StellarValue{},
+		judged: map[protocol.Hash]error{}, sets: map[protocol.Hash]txSet{}, decided: map[uint32]xdr.StellarValue{},
 	}
 	h.consensus = cfg.Consensus(driver{h})
 	return h, nil
@@ -175,7 +183,21 @@ func (h *Herder) Run(ctx context.Context) error {
 
 // Step does what is due and returns when it wants to be called next; zero if only a decision can move it, which
 // calls for another step through Driver.Wake. It must not be called concurrently. An error wraps ErrBroken.
-func (h *Herder) Step(ctx context.Context) (time.Time, error) {
+func (h *Herder) Step(ctx context.Context) (next time.Time, err error) {
+	for again := true; again && ctx.Err() == nil; {
+		if next, err = h.once(ctx); err != nil {
+			return time.Time{}, err
+		}
+		select {
+		case <-h.wake: // what was done has made something else due, or something has come in
+		default:
+			again = false
+		}
+	}
+	return next, nil
+}
+
+func (h *Herder) once(ctx context.Context) (time.Time, error) {
 	now := h.cfg.Clock.Now()
 	// 1. Close what was decided since the last step.
 	if err := h.closeDecided(); err != nil {
@@ -220,7 +242,10 @@ func (h *Herder) propose(ctx context.Context, now time.Time) (time.Time, error) 
 		return h.waitFor(slot, time.Unix(int64(at), 0).Add(-h.cfg.MaxLead), now), nil
 	}
 	set := h.choose(header, hash, at)
-	value := xdr.StellarValue{TxSetHash: xdr.Hash(set.hash), CloseTime: xdr.TimePoint(at)}
+	value := xdr.StellarValue{TxSetHash: xdr.Hash(set.hash), CloseTime: xdr.TimePoint(at), Upgrades: []xdr.UpgradeType{}}
+	if h.cfg.Upgrades != nil {
+		value.Upgrades = encodeUpgrades(h.cfg.Upgrades())
+	}
 	limited, cancel := context.WithTimeout(ctx, signTimeout)
 	defer cancel()
 	if err := signValue(limited, h.network, h.cfg.Signer, &value); err != nil {
@@ -231,6 +256,7 @@ func (h *Herder) propose(ctx context.Context, now time.Time) (time.Time, error) 
 		h.cfg.Logger.ErrorContext(ctx, "ledger not proposed: the value was not signed", "ledger", slot, "error", err)
 		return now.Add(signRetry), nil
 	}
+	set.slot = slot
 	h.keep(set)
 	h.proposed, h.due = slot, following(h.due, now, h.cfg.CloseEvery)
 	if err := h.consensus.Propose(Proposal{Slot: slot, Value: value, Previous: h.previous, Now: now}); err != nil {
@@ -289,9 +315,18 @@ func (h *Herder) closeDecided() error {
 		}
 		h.previous = value
 		h.settle(slot, set)
+		h.align()
 		if h.cfg.Closed != nil {
 			h.cfg.Closed(meta, h.cfg.Clock.Now().Sub(start))
 		}
+	}
+}
+
+// align lets the next proposal wait if this ledger took long, so that validators that began apart come together: all of
+// them see it close at the same time, or nearly.
+func (h *Herder) align() {
+	if earliest := h.cfg.Clock.Now().Add(h.cfg.CloseEvery - h.cfg.CloseEvery/alignment); h.due.Before(earliest) {
+		h.due = earliest
 	}
 }
 
@@ -306,8 +341,12 @@ func (h *Herder) settle(slot uint32, set txSet) {
 			delete(h.decided, s)
 		}
 	}
-	// Sets for later slots name this ledger as their predecessor, so none was made before it closed.
-	clear(h.sets)
+	for hash, set := range h.sets {
+		if set.slot <= slot {
+			delete(h.sets, hash)
+		}
+	}
+	clear(h.judged)
 }
 
 // driver is what the consensus sees of a herder.
@@ -319,21 +358,49 @@ func (d driver) Validate(slot uint32, value xdr.StellarValue) error {
 	if want := uint32(header.LedgerSeq) + 1; slot != want {
 		return fmt.Errorf("%w: slot %d, but ledger %d is next", ErrBadValue, slot, want)
 	}
-	if len(value.Upgrades) > 0 {
-		return fmt.Errorf("%w: this validator votes for no upgrades", ErrBadValue)
+	if _, err := decodeUpgrades(value.Upgrades); err != nil {
+		return err
 	}
 	if err := checkTime(value, uint64(header.ScpValue.CloseTime), d.h.cfg.Clock.Now()); err != nil {
 		return err
 	}
-	if err := verifyValue(d.h.network, value); err != nil {
-		return err
-	}
-	d.h.mu.Lock()
-	defer d.h.mu.Unlock()
-	if _, known := d.h.sets[protocol.Hash(value.TxSetHash)]; !known {
+	set, known := d.Set(protocol.Hash(value.TxSetHash))
+	if !known {
 		return fmt.Errorf("%w: unknown transaction set %x", ErrBadValue, value.TxSetHash)
 	}
-	return nil
+	if !isSigned(value) {
+		return fmt.Errorf("%w: not signed", ErrBadValue)
+	}
+	name := hashOf(value)
+	err, judged := d.h.judged[name]
+	if !judged {
+		if err = verifyValue(d.h.network, value); err == nil {
+			err = d.h.cfg.Ledger.CheckSet(set, value)
+		}
+		d.h.judged[name] = err
+	}
+	return err
+}
+
+// Keep is part of Driver.
+func (d driver) Keep(slot uint32, set xdr.GeneralizedTransactionSet) {
+	s := txSet{set: set, hash: hashOf(set), slot: slot}
+	for _, env := range envelopesOf(set) {
+		hash, err := d.h.cfg.Passphrase.TxHash(env)
+		if err != nil {
+			continue // CheckSet refuses the set
+		}
+		s.txs = append(s.txs, hash)
+	}
+	d.h.keep(s)
+}
+
+// Set is part of Driver.
+func (d driver) Set(hash protocol.Hash) (xdr.GeneralizedTransactionSet, bool) {
+	d.h.mu.Lock()
+	defer d.h.mu.Unlock()
+	s, known := d.h.sets[hash]
+	return s.set, known
 }
 
 // Externalized is part of Driver.

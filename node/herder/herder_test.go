@@ -149,6 +149,11 @@ func TestConsensusTakesItsTime(t *testing.T) {
 		t.Error("a decision did not ask for a step")
 	}
 	r.step(t)
+	if len(s.proposed) != 1 {
+		t.Error("a ledger that took long is made up for at once")
+	}
+	r.clock.Advance(r.cfg.CloseEvery)
+	r.step(t)
 	if len(r.ledger.closed) != 1 || len(s.proposed) != 2 {
 		t.Fatalf("%d ledgers, %d proposals after a decision; want 1, 2", len(r.ledger.closed), len(s.proposed))
 	}

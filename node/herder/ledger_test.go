@@ -91,6 +91,8 @@ func (l *fakeLedger) check(env xdr.TransactionEnvelope) xdr.TransactionResultCod
 	return xdr.TransactionResultCodeTxSuccess
 }
 
+func (l *fakeLedger) CheckSet(xdr.GeneralizedTransactionSet, xdr.StellarValue) error { return nil }
+
 func (l *fakeLedger) Close(set xdr.GeneralizedTransactionSet, value xdr.StellarValue) (xdr.LedgerCloseMeta, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,6 +19,7 @@ type txSet struct {
 	set  xdr.GeneralizedTransactionSet
 	hash protocol.Hash
 	txs  []protocol.Hash // hashes of its transactions
+	slot uint32          // that it could close
 }
 
 // choose makes the transaction set to propose after the ledger with this header, for a ledger that closes at the given
@@ -75,6 +76,11 @@ func newTxSet(previous protocol.Hash, chosen []*pending, baseFee int64) txSet {
 		Phases: []xdr.TransactionPhase{{V: 0, V0Components: &classic}, {V: 0, V0Components: &[]xdr.TxSetComponent{}}}}}
 	s.hash = sha256.Sum256(mustEncode(s.set))
 	return s
+}
+
+// hashOf is the SHA-256 of an encoding.
+func hashOf(v interface{ MarshalBinary() ([]byte, error) }) protocol.Hash {
+	return sha256.Sum256(mustEncode(v))
 }
 
 // mustEncode encodes what was decoded before or made of such parts.

@@ -39,9 +39,14 @@ func signValue(ctx context.Context, network protocol.Hash, s ValueSigner, v *xdr
 	return verifyValue(network, *v)
 }
 
+// isSigned reports whether v has a signature, good or not.
+func isSigned(v xdr.StellarValue) bool {
+	return v.Ext.V == xdr.StellarValueTypeStellarValueSigned && v.Ext.LcValueSignature != nil
+}
+
 // verifyValue checks that v is signed by the validator that it names.
 func verifyValue(network protocol.Hash, v xdr.StellarValue) error {
-	if v.Ext.V != xdr.StellarValueTypeStellarValueSigned || v.Ext.LcValueSignature == nil {
+	if !isSigned(v) {
 		return fmt.Errorf("%w: not signed", ErrBadValue)
 	}
 	id, err := protocol.AccountIDFromXDR(xdr.AccountId(v.Ext.LcValueSignature.NodeId))

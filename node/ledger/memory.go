@@ -18,6 +18,9 @@ import (
 // five-second ledgers.
 const HistorySlots = 7 * 24 * 3600 / 5
 
+// saidSlots is for how many closed ledgers this validator remembers what it said itself: it may have crashed before it said it.
+const saidSlots = 12
+
 // What a validator must not forget of consensus lies in the store, too.
 const (
 	prefixSaid    = 's' // + slot, kind: our newest envelope of that kind
@@ -91,9 +94,8 @@ type Said struct {
 	Sets      []xdr.GeneralizedTransactionSet
 }
 
-// Said returns what this validator has said about slots that are not closed, in their order.
+// Said returns what this validator has said about slots that are not closed, and about the last that are, in their order.
 func (l *Ledger) Said() ([]Said, error) {
-	header, _ := l.Header()
 	bySlot := map[uint32]*Said{}
 	of := func(slot uint32) *Said {
 		if bySlot[slot] == nil {
@@ -117,11 +119,9 @@ func (l *Ledger) Said() ([]Said, error) {
 		return nil, err
 	}
 	var out []Said
-	for slot, s := range bySlot {
-		if slot > uint32(header.LedgerSeq) {
-			slices.SortFunc(s.Envelopes, func(a, b xdr.ScpEnvelope) int { return cmp.Compare(kindOf(b.Statement), kindOf(a.Statement)) })
-			out = append(out, *s)
-		}
+	for _, s := range bySlot {
+		slices.SortFunc(s.Envelopes, func(a, b xdr.ScpEnvelope) int { return cmp.Compare(kindOf(b.Statement), kindOf(a.Statement)) })
+		out = append(out, *s)
 	}
 	slices.SortFunc(out, func(a, b Said) int { return cmp.Compare(a.Slot, b.Slot) })
 	return out, nil
@@ -144,14 +144,14 @@ func (l *Ledger) each(prefix byte, do func(slot uint32, raw []byte) error) error
 	return nil
 }
 
-// Decided remembers what decided a closed slot, forgets what this validator said about it and those before, and the oldest of
-// what it remembers. It may be called again for a slot of which more was heard. A crash may lose it.
+// Decided remembers what decided a closed slot, and forgets the transaction sets that were not, what this validator said long
+// ago, and the oldest of what it remembers. It may be called again for a slot of which more was heard. A crash may lose it.
 func (l *Ledger) Decided(entry xdr.ScpHistoryEntryV0) error {
 	slot := uint32(entry.LedgerMessages.LedgerSeq)
 	batch := l.db.NewBatch()
 	defer batch.Close()
 	err := errors.Join(put(batch, seqKey(prefixDecided, slot), entry),
-		batch.DeleteRange(seqKey(prefixSaid, 0), seqKey(prefixSaid, slot+1), nil),
+		batch.DeleteRange(seqKey(prefixSaid, 0), seqKey(prefixSaid, max(slot, saidSlots)-saidSlots), nil),
 		batch.DeleteRange(seqKey(prefixSaidSet, 0), seqKey(prefixSaidSet, slot+1), nil))
 	if slot > HistorySlots {
 		err = errors.Join(err, batch.Delete(seqKey(prefixDecided, slot-HistorySlots), nil))

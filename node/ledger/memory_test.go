@@ -56,7 +56,7 @@ func TestSaidSurvives(t *testing.T) {
 	crashed := open(t, fs.CrashClone(vfs.CrashCloneCfg{}), g)
 	check(crashed, 0)
 
-	// Once the slot is closed nothing of it is left but what decided it.
+	// Once the slot is closed its transaction sets are forgotten, and later what was said.
 	if _, err := l.WhatDecided(2); !errors.Is(err, protocol.ErrNotFound) {
 		t.Errorf("an open slot: %v", err)
 	}
@@ -67,10 +67,17 @@ func TestSaidSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	said, err := l.Said()
-	if err != nil || len(said) != 1 || said[0].Slot != 3 {
+	if err != nil || len(said) != 2 || len(said[0].Envelopes) != 2 || len(said[0].Sets) != 0 || len(said[1].Sets) != 1 {
 		t.Errorf("%+v %v", said, err)
 	}
 	if got, err := l.WhatDecided(2); err != nil || len(got.LedgerMessages.Messages) != 1 {
 		t.Errorf("%+v %v", got, err)
+	}
+	entry.LedgerMessages.LedgerSeq = 3 + saidSlots
+	if err := l.Decided(entry); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := l.Said(); err != nil || len(said) != 1 || said[0].Slot != 3 || len(said[0].Sets) != 0 {
+		t.Errorf("%+v %v", said, err)
 	}
 }
