@@ -28,8 +28,6 @@ func widest(bounds []uint32, ok func(counters) bool) counters {
 		try := counters{n, found.high}
 		if found.low == 0 {
 			try.high = n
-		} else if n > found.high {
-			continue
 		}
 		if ok(try) {
 			found = try
@@ -42,7 +40,7 @@ func widest(bounds []uint32, ok func(counters) bool) counters {
 
 // acceptCommit accepts that ballots with the value of hint are committed. The first time, the value is settled for good.
 func (b *balloting) acceptCommit(hint *statement) bool {
-	if b.phase != Preparing && b.phase != Confirming || hint.kind == kindPrepare && hint.c == 0 {
+	if b.phase == Externalized || hint.kind == kindPrepare && hint.c == 0 {
 		return false
 	}
 	x := hint.b.x

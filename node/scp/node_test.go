@@ -212,6 +212,58 @@ func TestEffectsOfADecision(t *testing.T) {
 	}
 }
 
+// TestTheTimerIsSetOncePerBallot: were it set again with every message, a talkative network would never time out.
+func TestTheTimerIsSetOncePerBallot(t *testing.T) {
+	w := started(t, "quorum 3 v0 v1 v2 v3\nvalues x y\nbump x")
+	w.must(t, "v1 prepare b=1:x")
+	out := w.must(t, "v2 prepare b=2:y")
+	if want := (scp.SetTimer{Slot: 1, Timer: scp.BallotTimer, After: time.Second}); len(out.Effects) != 1 || out.Effects[0] != want {
+		t.Fatalf("%+v", out)
+	}
+	for _, line := range []string{"v1 prepare b=1:y", "v3 prepare b=1:y"} {
+		for _, e := range w.must(t, line).Effects {
+			if _, again := e.(scp.SetTimer); again {
+				t.Errorf("%s sets it again", line)
+			}
+		}
+	}
+	out, err := w.v0.Step(scp.Expire{Slot: 1, Timer: scp.BallotTimer})
+	if err != nil || len(out.Effects) != 1 {
+		t.Fatalf("%+v %v", out, err)
+	}
+	out = w.must(t, "v1 prepare b=2:y")
+	if want := (scp.SetTimer{Slot: 1, Timer: scp.BallotTimer, After: 2 * time.Second}); !slices.Contains(out.Effects, scp.Effect(want)) {
+		t.Errorf("%+v", out)
+	}
+	out = w.must(t, "v2 prepare b=3:y")
+	if len(out.Effects) != 0 {
+		t.Errorf("%+v", out)
+	}
+	out = w.must(t, "v1 prepare b=4:y")
+	if stop := (scp.StopTimer{Slot: 1, Timer: scp.BallotTimer}); slices.Contains(out.Effects, scp.Effect(stop)) {
+		t.Errorf("stopped although the quorum is still there: %+v", out)
+	}
+}
+
+func TestAfterADecisionOnlyWhatAgreesIsKept(t *testing.T) {
+	w := started(t, three)
+	if err := w.mustRestore("externalize c=1:x h=1"); err != nil {
+		t.Fatal(err)
+	}
+	if own := w.v0.Own(1); len(own) != 1 || own[0].Pledges.Externalize == nil {
+		t.Errorf("what was sent before a restart is not sent again when asked for: %v", own)
+	}
+	if out := w.must(t, "v1 prepare b=1:y"); out.Verdict != scp.Ignored {
+		t.Errorf("%+v", out)
+	}
+	if out := w.must(t, "v1 prepare b=1:x"); out.Verdict != scp.Accepted {
+		t.Errorf("%+v", out)
+	}
+	if out := w.must(t, "v1 confirm b=1:y p=1 c=1 h=1"); out.Verdict != scp.Ignored || len(w.v0.Proof(1)) != 1 {
+		t.Errorf("%+v", out)
+	}
+}
+
 func TestEnvelopesForOthers(t *testing.T) {
 	w := started(t, three)
 	if err := doBump(w, []string{"x"}); err != nil {

@@ -28,8 +28,5 @@ func (n NodeID) XDR() xdr.NodeId {
 // String returns the G... strkey.
 func (n NodeID) String() string { return strkey.MustEncode(strkey.VersionByteAccountID, n[:]) }
 
-// MarshalText returns the G... strkey.
-func (n NodeID) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
-
 // Compare orders nodes by their keys.
 func (n NodeID) Compare(m NodeID) int { return bytes.Compare(n[:], m[:]) }

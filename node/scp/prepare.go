@@ -47,7 +47,7 @@ func (st *statement) prepares(top ballot) (out []ballot) {
 
 // acceptPrepared accepts the highest ballot that can be accepted as prepared and makes a difference.
 func (b *balloting) acceptPrepared(hint *statement) bool {
-	if b.phase != Preparing && b.phase != Confirming {
+	if b.phase == Externalized {
 		return false
 	}
 	for _, x := range b.candidates(hint) {
@@ -98,7 +98,7 @@ func (b *balloting) givenUp(x ballot) bool {
 }
 
 // confirmPrepared confirms the highest ballot that can be confirmed prepared: it becomes h. If nothing speaks against it,
-// and this node is not past it, all from c to h is voted to be committed, with c as low as can be confirmed too.
+// and this node is not past it, all from c to h is voted to be committed, with c as low as this node's own ballot lets it.
 func (b *balloting) confirmPrepared(hint *statement) bool {
 	if b.phase != Preparing || b.p == nil {
 		return false
@@ -124,13 +124,9 @@ func (b *balloting) confirmPrepared(hint *statement) bool {
 			if b.b != nil && x.compare(*b.b) < 0 {
 				break
 			}
-			if !x.within(h) {
-				continue
+			if x.within(h) { // whoever prepared h has prepared it
+				c = &x
 			}
-			if !b.preparedByQuorum(x) {
-				break
-			}
-			c = &x
 		}
 	}
 	return b.setConfirmPrepared(c, h)
