@@ -449,21 +449,35 @@ func TestTheSameSeedPlaysTheSame(t *testing.T) {
 	}
 }
 
-// BenchmarkSlot is one slot among four nodes in process, from nomination to the decision of all.
+// BenchmarkSlot is one slot among validators in one process, from nomination to the decision of all.
 func BenchmarkSlot(b *testing.B) {
+	w := newWorld()
+	flat := xdr.ScpQuorumSet{Threshold: 3}
+	tiered := xdr.ScpQuorumSet{Threshold: 17}
+	for i := range 72 {
+		id := w.node(fmt.Sprint("v", i)).XDR()
+		if i < 4 {
+			flat.Validators = append(flat.Validators, id)
+		}
+		if i%3 == 0 {
+			tiered.InnerSets = append(tiered.InnerSets, xdr.ScpQuorumSet{Threshold: 2})
+		}
+		org := &tiered.InnerSets[i/3]
+		org.Validators = append(org.Validators, id)
+	}
+	b.Run("four", func(b *testing.B) { benchmarkSlot(b, w, 4, flat) })
+	b.Run("24 organisations of three", func(b *testing.B) { benchmarkSlot(b, w, 72, tiered) })
+}
+
+func benchmarkSlot(b *testing.B, w *world, n int, q xdr.ScpQuorumSet) {
 	b.ReportAllocs()
 	said := 0
 	for range b.N {
 		net := newNetwork(1)
 		net.peers = net.peers[:0]
 		net.liar, net.faulty = scp.NodeID{}, false
-		w := newWorld()
-		q := xdr.ScpQuorumSet{Threshold: 3}
-		for i := range 4 {
-			q.Validators = append(q.Validators, w.node(fmt.Sprint("v", i)).XDR())
-		}
 		net.sets[scp.HashQuorumSet(q)] = q
-		for i := range 4 {
+		for i := range n {
 			p := &peer{net: net, id: w.node(fmt.Sprint("v", i)), quorum: q}
 			p.start()
 			net.peers = append(net.peers, p)
@@ -479,4 +493,5 @@ func BenchmarkSlot(b *testing.B) {
 		said += int(net.order)
 	}
 	b.ReportMetric(float64(said)/float64(b.N), "messages/slot")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(said), "µs/message")
 }

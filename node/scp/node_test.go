@@ -358,6 +358,27 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
+func TestALeaderMayInsistOnItsValue(t *testing.T) {
+	for _, c := range []struct {
+		leader, want string
+		insist       bool
+	}{{"v0", "nothing", false}, {"v0", "nominate votes=x,y accepted=", true}, {"v1", "nothing", true}} {
+		w := started(t, three+"leaders "+c.leader)
+		if c.leader == "v1" {
+			w.must(t, "v1 nominate votes=x")
+		}
+		if err := doNominate(w, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.step(scp.Nominate{Slot: slot, Value: w.values["y"], Previous: w.values["z"], Insist: c.insist}); err != nil {
+			t.Fatal(err)
+		}
+		if w.said() != c.want {
+			t.Errorf("%+v: %s", c, w.said())
+		}
+	}
+}
+
 // turncoat finds everything valid until told otherwise, and says maybe to what is for another time.
 type turncoat struct {
 	*world

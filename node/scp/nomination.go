@@ -26,7 +26,7 @@ type nomination struct {
 }
 
 // nominate starts the next round.
-func (n *nomination) nominate(value, previous string) {
+func (n *nomination) nominate(value, previous string, insist bool) {
 	if len(n.candidates) > 0 || n.slot.balloting.phase == Externalized {
 		return
 	}
@@ -42,7 +42,7 @@ func (n *nomination) nominate(value, previous string) {
 		}
 	}
 	_, lead := slices.BinarySearchFunc(n.leaders, n.slot.node.id, NodeID.Compare)
-	if lead && len(n.votes) == 0 {
+	if lead && !has(n.votes, value) && (len(n.votes) == 0 || insist) {
 		n.votes, updated = with(n.votes, value), true
 	}
 	n.slot.set(&n.timer, NominationTimer, n.round)
@@ -58,10 +58,7 @@ func (n *nomination) expire() Verdict {
 	}
 	n.timer = false
 	n.expired++
-	if !n.started {
-		return Ignored
-	}
-	n.nominate(n.value, n.previous)
+	n.nominate(n.value, n.previous, false)
 	return Accepted
 }
 

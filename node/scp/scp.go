@@ -139,7 +139,7 @@ func (n *Node) nominate(in Nominate) (Output, error) {
 	}
 	s := n.slot(in.Slot)
 	return s.step(func() Verdict {
-		s.nomination.nominate(string(in.Value), string(in.Previous))
+		s.nomination.nominate(string(in.Value), string(in.Previous), in.Insist)
 		return Accepted
 	})
 }

@@ -16,10 +16,13 @@ type Input interface{ input() }
 type Receive struct{ Envelope xdr.ScpEnvelope }
 
 // Nominate proposes a value for a slot. Previous is what was decided for the slot before: it seeds the choice of leaders.
-// Proposing again starts the next round, with the new value.
+// Proposing again starts the next round, with the new value. A node that leads votes for its own value only if it votes for
+// nothing else yet, unless it insists: an application whose upgrades nobody wants has a plain value to offer after a few
+// rounds that came to nothing.
 type Nominate struct {
 	Slot            uint64
 	Value, Previous xdr.Value
+	Insist          bool
 }
 
 // Bump starts the ballot protocol on a value, or abandons the ballot under way for the next one. Nomination and timers do
