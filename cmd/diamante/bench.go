@@ -43,6 +43,9 @@ var measurements = []measurement{
 	{"ledger: payments closed, queued before", "./node/ledger", "BenchmarkClosePayments", "payments/s", ""},
 	{"node: payments end to end, in process", "./node", "BenchmarkPayments", "payments/s", "ledger: payments closed, queued before"},
 	{"node: payments end to end, mutual TLS", "./node/client", "BenchmarkClient", "payments/s", "ledger: payments closed, queued before"},
+	{"quorums: 172 nodes checked, like a real list", "./node/fbas", "BenchmarkCheck/real", "ns/op", ""},
+	{"quorums: 24 organisations checked", "./node/fbas", "BenchmarkCheck/organisations", "ns/op", "quorums: 172 nodes checked, like a real list"},
+	{"quorums: 24 organisations that must be searched", "./node/fbas", "BenchmarkCheck/search", "ns/op", "quorums: 172 nodes checked, like a real list"},
 }
 
 // figure is what was measured.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +28,7 @@ func quorumAnalyzeCommand() *cobra.Command {
 // unexpected is an error that is no honest "not known": a mistake of the program, which must not pass for an answer.
 func unexpected(reasons fbas.Reasons) error {
 	for _, err := range reasons {
-		if err != nil && !errors.Is(err, fbas.ErrTime) && !errors.Is(err, fbas.ErrMany) {
+		if err != nil && !fbas.NotKnown(err) {
 			return err
 		}
 	}
@@ -65,9 +64,9 @@ func quorumDSetCommand() *cobra.Command {
 func dispensable(ctx context.Context, sys *fbas.System, of []string) (a quorumAnswer, err error) {
 	d, err := sys.Dispensable(ctx, of)
 	switch {
-	case errors.Is(err, fbas.ErrTime) && d.Availability:
+	case fbas.NotKnown(err) && d.Availability:
 		a.known("dispensable", nil, err)
-	case err != nil && !errors.Is(err, fbas.ErrTime):
+	case err != nil && !fbas.NotKnown(err):
 		return a, err
 	default:
 		a.add("dispensable", d.Both())
@@ -82,7 +81,7 @@ func quorumIntactCommand() *cobra.Command {
 	c := quorumVerb("intact FILE --ill a,b", "Say whom ill-behaved nodes cannot harm, and whom they can",
 		func(ctx context.Context, sys *fbas.System) (a quorumAnswer, err error) {
 			intact, befouled, err := sys.Intact(ctx, ill)
-			if err != nil && !errors.Is(err, fbas.ErrTime) {
+			if err != nil && !fbas.NotKnown(err) {
 				return a, err
 			}
 			a.known("intact", intact, err)

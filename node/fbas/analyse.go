@@ -32,7 +32,7 @@ const (
 	PartQuorums       Part = "quorums"
 )
 
-// Reasons say why parts of an analysis are not known: ErrTime or ErrMany.
+// Reasons say why parts of an analysis are not known: an error of NotKnown, or that of a mistake of the program.
 type Reasons map[Part]error
 
 // Analyse asks everything about a system of nodes that may change under way, such as a validator hears of: the quorum set of

@@ -1,5 +1,7 @@
 package fbas
 
+import "context"
+
 // counter finds pairs of rules that no two disjoint sets can satisfy, one each, by counting alone. It is what makes systems
 // in which everyone asks for a majority of much the same members easy, on which search alone takes forever: search finds out
 // about each choice of members anew that it is too large.
@@ -55,17 +57,20 @@ func (c *counter) augment(a, b *rule, i int, taken []int, tried []bool) bool {
 }
 
 // excludesAll says whether every two of the rules exclude each other, so that any two slices share a node.
-func (c *counter) excludesAll(rules []*rule) bool {
+func (c *counter) excludesAll(ctx context.Context, rules []*rule) (bool, error) {
 	distinct := map[*rule]bool{}
 	for _, r := range rules {
 		distinct[r] = true
 	}
 	for a := range distinct {
+		if err := over(ctx); err != nil {
+			return false, err
+		}
 		for b := range distinct {
 			if !c.excludes(a, b) {
-				return false
+				return false, nil
 			}
 		}
 	}
-	return true
+	return true, nil
 }

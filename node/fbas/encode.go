@@ -1,22 +1,34 @@
 package fbas
 
-import "slices"
+import (
+	"context"
+	"slices"
+)
+
+// maxClauses is the most clauses of a formula: some hundred megabytes. No network comes near it.
+const maxClauses = 2_000_000
 
 // formula is a propositional formula in conjunctive normal form: variables count from 1, a negative literal is negated.
 type formula struct {
 	vars    int
 	clauses [][]int
+	large   bool // past maxClauses: what is there is not all
 }
 
 func (f *formula) fresh() int { f.vars++; return f.vars }
 
-func (f *formula) add(clause ...int) { f.clauses = append(f.clauses, clause) }
+// add adds a clause; past the limit the formula only notes that it is too large.
+func (f *formula) add(clause ...int) {
+	if f.large = f.large || len(f.clauses) == maxClauses; !f.large {
+		f.clauses = append(f.clauses, clause)
+	}
+}
 
 // atLeast says: if the literal when holds, then at least k of the literals do. One direction is all that is needed, since a
 // quorum never suffers from a threshold that is met. It counts from the left: row i, column j stands for j among the first i.
 func (f *formula) atLeast(when, k int, of []int) {
 	switch {
-	case k <= 0:
+	case k <= 0 || f.large:
 		return
 	case k > len(of):
 		f.add(-when)
@@ -127,7 +139,7 @@ func (s *side) quorum(nodes []int, rules []*rule) {
 // disjointQuorums is a formula that holds if and only if there are two disjoint quorums among nodes that follow the given
 // rules. left and right are the literals of the two, by node. What counting knows is added as clauses of its own: they follow
 // from the rest, but spare the search from finding them.
-func disjointQuorums(nodes []int, rules []*rule, c *counter) (f *formula, left, right *side) {
+func disjointQuorums(ctx context.Context, nodes []int, rules []*rule, c *counter) (f *formula, left, right *side) {
 	f = &formula{}
 	left, right = newSide(f, nil), newSide(f, nil)
 	left.quorum(nodes, rules)
@@ -137,6 +149,9 @@ func disjointQuorums(nodes []int, rules []*rule, c *counter) (f *formula, left, 
 	}
 	all := left.sorted()
 	for _, a := range all {
+		if over(ctx) != nil {
+			break // solving it notices
+		}
 		for _, b := range all {
 			if c.excludes(a, b) {
 				f.add(-left.rules[a], -right.rules[b])

@@ -45,6 +45,8 @@ var (
 	ErrTime = errors.New("the time was not enough")
 	// ErrMany is returned when an answer has more than MaxSets sets.
 	ErrMany = fmt.Errorf("more than %d sets", MaxSets)
+	// ErrLarge is returned when the question is too large to be asked.
+	ErrLarge = errors.New("the quorum sets are too large to be searched")
 )
 
 // QuorumSet says whom a node waits for: Threshold of its members, which are nodes and further such sets. A threshold of 0 is
@@ -88,6 +90,11 @@ func ParseUnknown(name string) (Unknown, error) {
 		}
 	}
 	return 0, fmt.Errorf("%w: unknown nodes are absent, faulty or refused, not %q", ErrInput, name)
+}
+
+// NotKnown says whether an error means that the answer exists but could not be had: ErrTime, ErrMany or ErrLarge.
+func NotKnown(err error) bool {
+	return errors.Is(err, ErrTime) || errors.Is(err, ErrMany) || errors.Is(err, ErrLarge)
 }
 
 // System is a system of nodes, ready to be asked. It does not change; any number of goroutines may ask it.

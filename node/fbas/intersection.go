@@ -73,14 +73,16 @@ func (v view) search(ctx context.Context, core set) (Intersection, error) {
 	c := v.compact(core).whole()
 	cert := &Certificate{Core: v.names(core), Method: Counting}
 	count := counter{known: map[[2]*rule]bool{}}
-	if count.excludesAll(c.rules) {
+	if all, err := count.excludesAll(ctx, c.rules); err != nil {
+		return Intersection{}, err
+	} else if all {
 		return Intersection{Verdict: Intersects, Certificate: cert}, nil
 	}
 	one := c.shrink(c.nodes)
 	if rest := c.greatest(c.nodes.minus(one)); !rest.empty() { // so it often is, and no solver is needed
 		return c.split(one, rest), nil
 	}
-	f, left, right := disjointQuorums(c.nodes.members(), c.rules, &count)
+	f, left, right := disjointQuorums(ctx, c.nodes.members(), c.rules, &count)
 	model, steps, err := solve(ctx, f)
 	if err != nil {
 		return Intersection{}, err

@@ -1,6 +1,9 @@
 package fbas
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // set is a set of nodes, by index. Sets that meet have the same length.
 type set []uint64
@@ -96,4 +99,13 @@ func (s set) members() []int {
 		}
 	}
 	return m
+}
+
+// key says the same as the set.
+func (s set) key() string {
+	b := make([]byte, 0, 8*len(s))
+	for _, w := range s {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return string(b)
 }

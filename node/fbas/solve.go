@@ -15,6 +15,9 @@ func solve(ctx context.Context, f *formula) (model []bool, steps int, err error)
 	if err := over(ctx); err != nil {
 		return nil, 0, err
 	}
+	if f.large {
+		return nil, 0, ErrLarge
+	}
 	p := newProof(f)
 	if p.refuted { // by unit propagation alone: nothing to search
 		return nil, 0, nil

@@ -9,7 +9,7 @@ import (
 // MinimalSplittingSets lists the sets whose deletion leaves two disjoint quorums, and that contain no smaller such set. In a
 // system that is split already that is the empty set. Nodes whose quorum sets are not known may be among them.
 func (s *System) MinimalSplittingSets(ctx context.Context) ([][]string, error) {
-	p := s.whole().splitting()
+	p, same := s.whole().splitting(), s.symmetries(ctx)
 	var found []set
 	for {
 		b, err := p.find(ctx)
@@ -22,11 +22,14 @@ func (s *System) MinimalSplittingSets(ctx context.Context) ([][]string, error) {
 		if b, err = p.least(ctx, b); err != nil {
 			return nil, err
 		}
-		if len(found) == MaxSets {
+		images := orbit(b, same, MaxSets+1)
+		if len(found)+len(images) > MaxSets {
 			return nil, ErrMany
 		}
-		found = append(found, b)
-		p.f.add(p.notAll(b)...)
+		found = append(found, images...)
+		for _, image := range images {
+			p.f.add(p.notAll(image)...)
+		}
 	}
 }
 
@@ -74,7 +77,7 @@ func (p *splitting) notAll(b set) []int {
 // find returns a set that splits, under clauses added for this time only, or nil if there is none. It is made smaller as long
 // as that is easy.
 func (p *splitting) find(ctx context.Context, more ...[]int) (set, error) {
-	f := &formula{p.f.vars, slices.Concat(p.f.clauses, more)}
+	f := &formula{p.f.vars, slices.Concat(p.f.clauses, more), p.f.large}
 	model, _, err := solve(ctx, f)
 	if err != nil || model == nil {
 		return nil, err
