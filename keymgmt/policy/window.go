@@ -18,7 +18,7 @@ const (
 	minWindow = time.Minute
 	maxWindow = 31 * 24 * time.Hour
 	// slots is into how many parts a window is divided to be counted. A part counts as long as any of it is in the window, so
-	// that a window is up to one part longer than it says, and never shorter.
+	// that a window is up to one part longer than it says, and never shorter. Where clocks may differ, the service adds that.
 	slots = 96
 )
 

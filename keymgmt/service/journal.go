@@ -181,6 +181,8 @@ func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) 
 // known is what a group's decisions depend on. Decisions change it as they would the database.
 type known struct {
 	now time.Time
+	// countFrom is the moment whose windows count: now, or earlier by what the clocks of two processes may differ.
+	countFrom time.Time
 	// deciding: somebody of the group asks to be admitted. Else nothing but intents is known.
 	deciding bool
 	newest   uint64 // version of the newest policy
@@ -200,6 +202,7 @@ type known struct {
 // long for it as for another.
 func (s *Service) load(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
 	k := &known{now: s.cfg.Now().UTC(), intents: map[name]intent{}, spent: map[string]map[policy.Counter]*big.Int{}, holders: map[numbered]*holder{}, frozen: map[string]bool{}, used: map[string]name{}, last: map[string]*policy.Last{}, gates: newGates(), timely: newTimely(), lists: map[string]uint64{}}
+	k.countFrom = s.countFrom(k.now)
 	var b pgx.Batch
 	k.queueIntents(&b, group)
 	asking := slices.DeleteFunc(slices.Clone(group), func(e *entry) bool { return e.made != nil })

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/diamante/gateway/keymgmt"
+	"github.com/diamante/gateway/keymgmt/policy"
 	"github.com/diamante/gateway/keymgmt/service"
 	"github.com/diamante/gateway/node/txbuild"
 )
@@ -60,6 +61,33 @@ func TestLimitsHoldUnderConcurrentCalls(t *testing.T) {
 	if _, err := services[0].For(gateway).Sign(t.Context(), r.pay("tomorrow", "100", to)); err != nil {
 		t.Errorf("the next day: %v", err)
 	}
+}
+
+// TestClocksThatDiffer: of two processes over one journal, the clock of one is as far behind the database's as it may be. A
+// short window is not used up twice.
+func TestClocksThatDiffer(t *testing.T) {
+	r := newRig(t)
+	r.clock.advance(time.Since(r.clock.now()))
+	cfg := r.config()
+	cfg.Policy = r.policy(func(f *policy.File) {
+		key(f, keyIssuing).Transaction.Limits[0].Windows = []policy.Window{{Length: policy.Duration(time.Minute), Max: r.quantity("100")}}
+	})
+	open := func(now func() time.Time) keymgmt.Signer {
+		cfg.Now = now
+		svc, err := service.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return svc.For(gateway)
+	}
+	behind := open(func() time.Time { return time.Now().Add(-service.MaxClockDrift) })
+	if _, err := behind.Sign(t.Context(), r.pay("tx/1", "100", r.account(keyDistribution))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(nil).Sign(t.Context(), r.pay("tx/2", "100", r.account(keyDistribution))); !errors.Is(err, keymgmt.ErrDenied) {
+		t.Errorf("twice the maximum of a window in the same moment: %v", err)
+	}
+	r.proved()
 }
 
 // TestOneSequenceNumberCountsOnce: of transactions with one sequence number the ledger applies one, so together they count

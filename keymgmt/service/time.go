@@ -21,6 +21,9 @@ const (
 	// MaxClockDrift is how far the machine's clock may be from the database's, which whoever sets the one does not set by
 	// that. Not checked when Config has a clock of its own.
 	MaxClockDrift = 2 * time.Minute
+	// ClockSpread is how far the clocks of two processes over one journal may thus be apart. What one of them has counted under
+	// an earlier time, the other must count as if it was within the window: so windows are longer by that, and never shorter.
+	ClockSpread = 2 * MaxClockDrift
 	// clockStep is how often the journal notes what time it is.
 	clockStep = time.Minute
 )
@@ -125,6 +128,14 @@ func (s *Service) clock(now time.Time, t timely) error {
 		return fmt.Errorf("%w: %w: it differs from the database's by %s", keymgmt.ErrUnavailable, errClock, drift.Truncate(time.Second))
 	}
 	return nil
+}
+
+// countFrom is the moment whose windows count now. A clock of Config's own is the same for all.
+func (s *Service) countFrom(now time.Time) time.Time {
+	if s.machine {
+		return now.Add(-ClockSpread)
+	}
+	return now
 }
 
 // Health says which parts work: "journal" (the database takes writes), "keyring", "keys" (none is stopped), "policy" (it is

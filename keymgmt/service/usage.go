@@ -60,7 +60,7 @@ func (k *known) queueUsage(b *pgx.Batch, p *policy.Policy, e *entry) {
 		var names []string
 		var seconds, firsts []int64
 		for _, c := range p.Counters(e.request.Key) {
-			names, seconds, firsts = append(names, c.Name), append(seconds, int64(c.Window/time.Second)), append(firsts, c.First(k.now))
+			names, seconds, firsts = append(names, c.Name), append(seconds, int64(c.Window/time.Second)), append(firsts, c.First(k.countFrom))
 		}
 		b.Queue(`SELECT u.name, u.seconds, sum(g.amount - g.released)::text FROM unnest($2::text[], $3::integer[], $4::bigint[]) AS u (name, seconds, first)
 			JOIN signer.usage g ON g.key = $1 AND g.name = u.name AND g.seconds = u.seconds AND g.slot >= u.first GROUP BY u.name, u.seconds`,
@@ -122,7 +122,7 @@ func (k *known) usage(e *entry) (map[policy.Counter]*big.Int, *policy.Holder) {
 	reserved := map[policy.Counter]*big.Int{}
 	for _, p := range h.held {
 		reserved[p.counter] = sum(reserved[p.counter], p.amount)
-		if p.slot >= p.counter.First(k.now) && spent[p.counter] != nil {
+		if p.slot >= p.counter.First(k.countFrom) && spent[p.counter] != nil {
 			spent[p.counter] = new(big.Int).Sub(spent[p.counter], p.amount)
 		}
 	}
