@@ -75,11 +75,8 @@ func (k *Key) validateHome() error {
 		return errors.New("a software-sealed key can't rotate an account's signers")
 	}
 	for _, b := range k.bounds() {
-		limit, named := softwareMost[b.name]
-		switch {
-		case b.name == FeeCounter:
-			continue
-		case !named:
+		limit, named := softwareMost[k.counts(b)]
+		if !named {
 			limit = softwareElse
 		}
 		if b.most.more(limit.perTransaction) || !b.dayWithin(limit.perDay) {
@@ -87,6 +84,17 @@ func (k *Key) validateHome() error {
 		}
 	}
 	return nil
+}
+
+// counts returns what b is a bound of. Fees are paid in what the key's ledger counts, and leave like any payment.
+func (k *Key) counts(b bound) string {
+	switch {
+	case b.name == FeeCounter && k.Bitcoin != nil:
+		return k.Bitcoin.Chain
+	case b.name == FeeCounter && k.Ethereum != nil:
+		return etherCounter
+	}
+	return b.name
 }
 
 // more reports whether q is more than limit. What was never set is more than anything.

@@ -23,6 +23,21 @@ func TestSoftwareKeysGetLess(t *testing.T) {
 		"a day": {func(b *bank, k *policy.Key) {
 			k.Transaction.Limits[0].Windows = policy.Day(quantity(b.t, "50000.0000001"))
 		}, false},
+		"all of it as a fee":        {func(b *bank, k *policy.Key) { k.Transaction.MaxFee = quantity(b.t, "10000.0000001") }, false},
+		"all of it in a day's fees": {func(b *bank, k *policy.Key) { k.Transaction.FeeWindows = policy.Day(quantity(b.t, "50000.0000001")) }, false},
+		"all coins as a fee": {func(b *bank, k *policy.Key) {
+			k.Public, k.Transaction = coinKey(t), nil
+			k.Bitcoin = &policy.BitcoinRule{Chain: "bitcoin", Network: "mainnet", MaxFee: quantity(b.t, "0.50000001"), MaxFeeRate: 50_000, FeeWindows: policy.Day(quantity(b.t, "2")),
+				PerTransaction: quantity(b.t, "0.5"), Windows: policy.Day(quantity(b.t, "2")), Destinations: []string{"any"}}
+		}, false},
+		"all ether as a fee": {func(b *bank, k *policy.Key) {
+			k.Public, k.Transaction = coinKey(t), nil
+			k.Ethereum = &policy.EthereumRule{ChainID: 1, MaxFee: quantity(b.t, "11"), FeeWindows: policy.Day(quantity(b.t, "40"))}
+		}, false},
+		"fees of coins": {func(b *bank, k *policy.Key) {
+			k.Public, k.Transaction = coinKey(t), nil
+			k.Ethereum = &policy.EthereumRule{ChainID: 1, MaxFee: quantity(b.t, "10"), FeeWindows: policy.Day(quantity(b.t, "40"))}
+		}, true},
 		"no day": {func(_ *bank, k *policy.Key) { k.Transaction.Limits[0].Windows[0].Length /= 2 }, false},
 		"more in Vault": {func(b *bank, k *policy.Key) {
 			k.Home = keymgmt.Vault
