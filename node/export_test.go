@@ -2,5 +2,5 @@ package node
 
 import "github.com/diamante/gateway/node/herder"
 
-// SetConsensus puts another consensus in the place of the lone validator's.
-func (c *Config) SetConsensus(f func(herder.Driver) herder.Consensus) { c.consensus = f }
+// WrapConsensus puts something between the herder and its consensus.
+func (c *Config) WrapConsensus(f func(herder.Consensus) herder.Consensus) { c.wrap = f }

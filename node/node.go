@@ -6,7 +6,8 @@
 //
 // While it runs, and from any goroutine: Submit hands it a transaction, Closes streams the closed ledgers from any past
 // one on, Account and Status read the last. Package node/client is the same door from another process, and
-// node/nodetest the suite that both pass. In this version a node is the only validator of its network.
+// node/nodetest the suite that both pass. A node agrees with those of its quorum set, by package herder; with none it is the only
+// validator of its network.
 package node
 
 import (
@@ -20,9 +21,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stellar/go-stellar-sdk/xdr"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/diamante/gateway/node/herder"
 	"github.com/diamante/gateway/node/ledger"
+	"github.com/diamante/gateway/node/overlay"
 	"github.com/diamante/gateway/node/protocol"
 )
 
@@ -45,7 +48,13 @@ type Config struct {
 	// CloseEvery is below a second; zero: the next ledger waits for the next second. At most herder.MaxTimeSlip.
 	MaxLead time.Duration
 	// Signer holds the validator's key.
-	Signer herder.ValueSigner
+	Signer Signer
+	// QuorumSet says whom this validator trusts. Zero: itself alone.
+	QuorumSet xdr.ScpQuorumSet
+	// Peers are the other validators to talk to; nil: there are none.
+	Peers *Peers
+	// Upgrades returns what the operator wants of the network; nil: nothing.
+	Upgrades func() herder.Upgrades
 	// QueueOps bounds the operations that wait for a ledger; zero means herder.QueueLedgers full ledgers.
 	QueueOps int
 	// Registerer gets the node's metrics; nil means none.
@@ -55,7 +64,7 @@ type Config struct {
 	// Logger is told what nobody is answered; nil means slog.Default.
 	Logger *slog.Logger
 
-	consensus func(herder.Driver) herder.Consensus // nil: herder.Alone. Tests put one that fails.
+	wrap func(herder.Consensus) herder.Consensus // nil: nothing. Tests put one that fails.
 }
 
 // Validate checks c. What the genesis and the herder demand is checked by them, in New.
@@ -78,6 +87,8 @@ type Node struct {
 	passphrase protocol.Passphrase
 	ledger     *ledger.Ledger
 	herder     *herder.Herder
+	consensus  *herder.Federated
+	overlay    *overlay.Overlay // nil: there are no others
 	metrics    *metrics
 	logger     *slog.Logger
 
@@ -109,9 +120,6 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	cfg.Genesis.CloseTime = cfg.Genesis.CloseTime.UTC() // the store compares the genesis as it is written down
 	n := &Node{passphrase: cfg.Genesis.Passphrase, logger: cfg.Logger, changed: make(chan struct{}), state: fresh}
-	if cfg.consensus == nil {
-		cfg.consensus = herder.Alone
-	}
 	if n.ledger, err = ledger.Open(cfg.Dir, cfg.Genesis); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
@@ -122,10 +130,7 @@ func New(cfg Config) (_ *Node, err error) {
 	}()
 	header, _ := n.ledger.Header()
 	n.last = uint32(header.LedgerSeq)
-	n.herder, err = herder.New(herder.Config{Passphrase: cfg.Genesis.Passphrase, Ledger: n.ledger, Signer: cfg.Signer,
-		Consensus: cfg.consensus, CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Clock: cfg.Clock,
-		Closed: n.closed, Logger: cfg.Logger})
-	if err != nil {
+	if err := n.agree(cfg); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	if n.metrics, err = newMetrics(cfg.Registerer, n.herder.Queued); err != nil {
@@ -135,6 +140,40 @@ func New(cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
+// agree makes what agrees with others on ledgers, and what closes them.
+func (n *Node) agree(cfg Config) error {
+	said, err := n.ledger.Said()
+	if err != nil {
+		return err
+	}
+	if len(cfg.QuorumSet.Validators) == 0 && len(cfg.QuorumSet.InnerSets) == 0 {
+		cfg.QuorumSet = xdr.ScpQuorumSet{Threshold: 1, Validators: []xdr.NodeId{xdr.NodeId(cfg.Signer.NodeID().XDR())}, InnerSets: []xdr.ScpQuorumSet{}}
+	}
+	before := make([]herder.Said, 0, len(said))
+	for _, s := range said {
+		before = append(before, herder.Said{Envelopes: s.Envelopes, Sets: s.Sets})
+	}
+	var network herder.Network
+	if cfg.Peers != nil {
+		if n.overlay, err = cfg.Peers.overlay(cfg, n); err != nil {
+			return err
+		}
+		network = n.overlay
+	}
+	n.consensus, err = herder.NewFederated(herder.FederatedConfig{Passphrase: cfg.Genesis.Passphrase, QuorumSet: cfg.QuorumSet, Ledger: n.ledger, Memory: n.ledger,
+		Said: before, Signer: cfg.Signer, Network: network, Upgrades: cfg.Upgrades, Clock: cfg.Clock, Logger: cfg.Logger})
+	if err != nil {
+		return err
+	}
+	attach := n.consensus.Attach
+	if cfg.wrap != nil {
+		attach = func(d herder.Driver) herder.Consensus { return cfg.wrap(n.consensus.Attach(d)) }
+	}
+	n.herder, err = herder.New(herder.Config{Passphrase: cfg.Genesis.Passphrase, Ledger: n.ledger, Signer: cfg.Signer, Consensus: attach,
+		CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Upgrades: n.consensus.Wanted, Clock: cfg.Clock, Closed: n.closed, Logger: cfg.Logger})
+	return err
+}
+
 // Run closes ledgers until ctx ends, and then returns nil. An error means that the node must not go on as it is: what
 // is on disk is as of the last closed ledger, and a new process may find out whether that can be continued. Either way
 // the node answers ErrUnavailable afterwards. It runs once.
@@ -142,7 +181,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if !n.enter(fresh, running) {
 		return errors.New("node: runs once only")
 	}
-	err := n.herder.Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { n.consensus.Run(ctx); return nil })
+	group.Go(func() error { return n.herder.Run(ctx) })
+	if n.overlay != nil {
+		group.Go(func() error { return n.overlay.Run(ctx) })
+	}
+	err := group.Wait()
 	n.enter(running, finished)
 	if err != nil {
 		n.stop(fmt.Errorf("%w: stopped: %v", protocol.ErrUnavailable, err))
@@ -237,6 +282,9 @@ func (n *Node) Submit(ctx context.Context, env xdr.TransactionEnvelope) (protoco
 	s, err := n.herder.Submit(env)
 	if err != nil {
 		return protocol.Submission{}, fmt.Errorf("node: submit: %w", err)
+	}
+	if s.Status == protocol.SubmissionPending && n.overlay != nil {
+		n.overlay.Broadcast(xdr.StellarMessage{Type: xdr.MessageTypeTransaction, Transaction: &env})
 	}
 	return s, nil
 }

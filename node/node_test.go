@@ -332,7 +332,7 @@ func (b breaking) Propose(p herder.Proposal) error {
 func TestStopsAtTheFirstThingThatMustNotHappen(t *testing.T) {
 	s := newSite(t)
 	broken := errors.New("two values for one ledger")
-	s.cfg.SetConsensus(func(d herder.Driver) herder.Consensus { return breaking{herder.Alone(d), broken} })
+	s.cfg.WrapConsensus(func(c herder.Consensus) herder.Consensus { return breaking{c, broken} })
 	n, err := node.New(s.cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -363,7 +363,7 @@ func TestStopsAtTheFirstThingThatMustNotHappen(t *testing.T) {
 		t.Error(err)
 	}
 	// What was closed is there for the next start.
-	s.cfg.SetConsensus(nil)
+	s.cfg.WrapConsensus(nil)
 	again, _ := s.start(t)
 	if got := chain(t, again, 3); len(got) != 2 {
 		t.Errorf("%d ledgers are there, want 2", len(got))

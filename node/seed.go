@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,7 @@ const seedMode fs.FileMode = 0o600
 const maxSeedFile = 64
 
 // Seed is a validator's key in a file, for development; in production the key is behind a signer. It is a
-// herder.ValueSigner. It never shows its key, in whatever way it is printed.
+// Signer. It never shows its key, in whatever way it is printed.
 type Seed struct {
 	id  protocol.AccountID
 	key ed25519.PrivateKey
@@ -90,6 +91,17 @@ func LoadSeed(path string) (*Seed, error) {
 
 // NodeID returns the public key.
 func (s *Seed) NodeID() protocol.AccountID { return s.id }
+
+// SignStatement signs body. It never fails.
+func (s *Seed) SignStatement(_ context.Context, body []byte) ([]byte, error) {
+	return ed25519.Sign(s.key, body), nil
+}
+
+// SignPeer signs the SHA-256 of body. It never fails.
+func (s *Seed) SignPeer(_ context.Context, body []byte) ([]byte, error) {
+	digest := sha256.Sum256(body)
+	return ed25519.Sign(s.key, digest[:]), nil
+}
 
 // SignValue signs body. It never fails.
 func (s *Seed) SignValue(_ context.Context, body []byte) ([]byte, error) {

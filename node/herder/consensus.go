@@ -8,8 +8,8 @@ import (
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// Consensus makes the validators agree on one value for each slot; slot n decides ledger n. Alone is the consensus of a
-// single validator.
+// Consensus makes the validators agree on one value for each slot; slot n decides ledger n.
+// Federated is one.
 //
 // Both methods are called from Herder.Step, one at a time, with the same clock that the herder was stepped with: an
 // implementation needs no clock, goroutine or lock of its own for them. What comes in from other validators at other
@@ -47,20 +47,3 @@ type Driver interface {
 	// Wake makes the herder step soon.
 	Wake()
 }
-
-// Alone is the consensus of one validator whose quorum set is itself: what it proposes is decided at once.
-func Alone(d Driver) Consensus { return alone{d} }
-
-type alone struct{ driver Driver }
-
-// Propose decides p for its slot.
-func (a alone) Propose(p Proposal) error {
-	if err := a.driver.Validate(p.Slot, p.Value); err != nil {
-		return err
-	}
-	a.driver.Externalized(p.Slot, p.Value)
-	return nil
-}
-
-// Tick does nothing: nobody is waited for.
-func (alone) Tick(time.Time) (time.Time, error) { return time.Time{}, nil }

@@ -80,7 +80,7 @@ type Config struct {
 	Ledger Ledger
 	// Signer signs the values that this validator proposes.
 	Signer ValueSigner
-	// Consensus makes the consensus; Alone for a single validator.
+	// Consensus makes the consensus: Federated.Attach.
 	Consensus func(Driver) Consensus
 	// CloseEvery is the target from one ledger to the next.
 	CloseEvery time.Duration

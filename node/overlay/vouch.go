@@ -21,15 +21,20 @@ type Voucher interface {
 	Vouch(ctx context.Context, expiration uint64, transport [32]byte) (xdr.Signature, error)
 }
 
-// VouchingDigest is what an identity signs to vouch for a transport key: SHA-256 of the network's id, the envelope type
-// AUTH, the expiration and the key, all in XDR. It is that of the family's own AuthCert, so a signer that knows those
-// knows this.
-func VouchingDigest(network protocol.Hash, expiration uint64, transport [32]byte) [32]byte {
+// VouchingBody is what an identity vouches with: the network's id, the envelope type AUTH, the expiration and the transport key,
+// all in XDR. What is signed is its SHA-256.
+func VouchingBody(network protocol.Hash, expiration uint64, transport [32]byte) []byte {
 	b := make([]byte, 0, len(network)+4+8+len(transport))
 	b = append(b, network[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(xdr.EnvelopeTypeEnvelopeTypeAuth))
 	b = binary.BigEndian.AppendUint64(b, expiration)
-	return sha256.Sum256(append(b, transport[:]...))
+	return append(b, transport[:]...)
+}
+
+// VouchingDigest is what an identity signs to vouch for a transport key: the SHA-256 of VouchingBody, as in the family's own
+// AuthCert, so a signer that knows those knows this.
+func VouchingDigest(network protocol.Hash, expiration uint64, transport [32]byte) [32]byte {
+	return sha256.Sum256(VouchingBody(network, expiration, transport))
 }
 
 // checkVouching says whether id vouches, now, for key.
