@@ -174,6 +174,41 @@ func TestUnknownNodes(t *testing.T) {
 	}
 }
 
+// TestCertificates: where the thresholds alone say it, counting does; where they do not, the solver's refutation does.
+func TestCertificates(t *testing.T) {
+	for name, tt := range map[string]struct {
+		nodes  []Node
+		method string
+	}{
+		"all ask the same": {organisations(24, false), Counting}, "not all do": {organisations(24, true), Counting},
+		"like a real list": {likeReal(), Counting}, "too little to count": {leavingOut(12), Refutation},
+	} {
+		s, err := New(tt.nodes, Absent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := s.Intersection(t.Context())
+		if err != nil || in.Verdict != Intersects || in.Certificate.Method != tt.method || (in.Certificate.Steps > 0) != (tt.method == Refutation) {
+			t.Errorf("%s: %+v, %v, want %s", name, in, err, tt.method)
+		}
+	}
+	in, err := tiered(t).Intersection(t.Context())
+	if err != nil || strings.Join(in.Certificate.Core, " ") != "v1 v2 v3 v4" {
+		t.Errorf("the core of the tiered system: %+v, %v", in.Certificate, err)
+	}
+}
+
+// TestUnknownNodeLies: two trust each other and one nobody knows; if that one lies, nobody is safe.
+func TestUnknownNodeLies(t *testing.T) {
+	s := system(t, "a b", anyOf(2, "a b x"))
+	for ill, want := range map[string]string{"": "a b | ", "x": " | a b x", "a": " | a b"} {
+		intact, befouled, err := s.Intact(t.Context(), strings.Fields(ill))
+		if err != nil || write([][]string{intact, befouled}) != want {
+			t.Errorf("{%s}: %v %v %v, want %s", ill, intact, befouled, err, want)
+		}
+	}
+}
+
 func TestNoTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -72,10 +72,24 @@ func (v view) blocks(node int, b set) bool {
 	return b.has(node) || !v.rules[node].met(v.nodes.or(v.gone).minus(b))
 }
 
+// trusted are, by node, the nodes that its rule names.
+func (s *System) trusted() []set {
+	of, by := make([]set, s.distinct), make([]set, len(s.ids))
+	for _, i := range s.known.members() {
+		r := s.rules[i]
+		if of[r.id] == nil {
+			of[r.id] = newSet(len(s.ids))
+			r.reach(of[r.id])
+		}
+		by[i] = of[r.id]
+	}
+	return by
+}
+
 // components are the strongly connected components of the trust within a set: a node trusts whom its rule names. They come
 // in the order of Tarjan's algorithm, which the order of nodes decides.
 func (v view) components(within set) []set {
-	t := tarjan{view: v, within: within, seen: make([]int, len(v.ids)), low: make([]int, len(v.ids)), on: newSet(len(v.ids))}
+	t := tarjan{view: v, within: within, trusted: v.trusted(), seen: make([]int, len(v.ids)), low: make([]int, len(v.ids)), on: newSet(len(v.ids))}
 	for _, i := range within.members() {
 		if t.seen[i] == 0 {
 			t.visit(i)
@@ -87,13 +101,14 @@ func (v view) components(within set) []set {
 // tarjan is one search for strongly connected components.
 type tarjan struct {
 	view
-	within set
-	clock  int
-	seen   []int // when a node was reached; 0 if not yet
-	low    []int // the earliest node on the stack that it reaches
-	stack  []int
-	on     set // what is on the stack
-	found  []set
+	within  set
+	trusted []set // by node: whom its rule names
+	clock   int
+	seen    []int // when a node was reached; 0 if not yet
+	low     []int // the earliest node on the stack that it reaches
+	stack   []int
+	on      set // what is on the stack
+	found   []set
 }
 
 func (t *tarjan) visit(i int) {
@@ -101,9 +116,7 @@ func (t *tarjan) visit(i int) {
 	t.seen[i], t.low[i] = t.clock, t.clock
 	t.stack = append(t.stack, i)
 	t.on.add(i)
-	trusted := newSet(len(t.ids))
-	t.rules[i].reach(trusted)
-	for _, j := range trusted.and(t.within).members() {
+	for _, j := range t.trusted[i].and(t.within).members() {
 		if t.seen[j] == 0 {
 			t.visit(j)
 			t.low[i] = min(t.low[i], t.low[j])
