@@ -20,12 +20,14 @@ var (
 )
 
 // network is a few real nodes, a list of what is under way between them, and virtual time. All that happens in it comes
-// from a seed. Faults are loss, delay, reordering, repetition, restarts, and one member that says whatever it likes.
+// from a seed. Faults are loss, delay, reordering, repetition, restarts, changes of whom a node trusts, and one member that
+// says whatever it likes, or different things to different nodes.
 type network struct {
 	r      *rand.Rand
 	now    time.Duration
 	peers  []*peer
-	liar   scp.NodeID // of the quorum sets, but none of the peers; says what it likes
+	twins  []*peer    // one member played by two honest nodes that do not know of each other
+	liar   scp.NodeID // a member that says what it likes
 	sets   map[xdr.Hash]xdr.ScpQuorumSet
 	mail   []mail
 	faulty bool
@@ -42,6 +44,7 @@ type peer struct {
 	timers  [3]time.Duration     // by scp.Timer; 0 if not set
 	decided xdr.Value
 	after   xdr.Value // what was decided by the lives before
+	twin    int       // 1 or 2 for twins: what it says reaches every other node only
 }
 
 type mail struct {
@@ -86,8 +89,17 @@ func newNetwork(seed uint64) *network {
 	flat = scp.NormalQuorumSet(flat)
 	net.sets[scp.HashQuorumSet(flat)] = flat
 	honest := n
-	if len(flat.InnerSets) == 0 && net.r.IntN(2) == 0 {
-		honest, net.liar = n-1, w.node(fmt.Sprint("v", n-1))
+	last := w.node(fmt.Sprint("v", n-1))
+	if kind := net.r.IntN(3); len(flat.InnerSets) == 0 && kind > 0 {
+		honest = n - 1
+		if kind == 1 {
+			net.liar = last
+		} else {
+			net.twins = []*peer{{net: net, id: last, quorum: flat, twin: 1}, {net: net, id: last, quorum: flat, twin: 2}}
+		}
+	}
+	for _, p := range net.twins {
+		p.start()
 	}
 	for i := range honest {
 		p := &peer{net: net, id: w.node(fmt.Sprint("v", i)), quorum: flat}
@@ -129,7 +141,7 @@ func (p *peer) restart() error {
 }
 
 func (p *peer) propose() error {
-	return p.step(scp.Nominate{Slot: slot, Value: xdr.Value(fmt.Sprintf("%x", p.id[2])), Previous: xdr.Value("before")})
+	return p.step(scp.Nominate{Slot: slot, Value: xdr.Value(fmt.Sprintf("%x", int(p.id[2])+16*p.twin)), Previous: xdr.Value("before")})
 }
 
 func (p *peer) step(in scp.Input) error {
@@ -204,8 +216,8 @@ func within(some, all []xdr.Value) bool {
 
 // send puts a statement under way to all others, with what may happen to it there.
 func (net *network) send(from *peer, st xdr.ScpStatement) {
-	for _, to := range net.peers {
-		if to == from {
+	for i, to := range slices.Concat(net.peers, net.twins) {
+		if to.id == from.id || from.twin > 0 && (from.twin+i)%2 == 0 {
 			continue
 		}
 		for copies := 1; copies > 0; copies-- {
@@ -230,7 +242,7 @@ func (net *network) next() (bool, error) {
 	var due time.Duration = -1
 	var who *peer
 	var what scp.Timer
-	for _, p := range net.peers {
+	for _, p := range slices.Concat(net.peers, net.twins) {
 		for t, at := range p.timers {
 			if at != 0 && (due < 0 || at < due) {
 				due, who, what = at, p, scp.Timer(t)
@@ -322,7 +334,7 @@ func twisted(r *rand.Rand, st xdr.ScpStatement) xdr.ScpStatement {
 
 // play lets the network run with faults, then without until all have decided.
 func (net *network) play() error {
-	for _, p := range net.peers {
+	for _, p := range slices.Concat(net.peers, net.twins) {
 		if err := p.propose(); err != nil {
 			return err
 		}
@@ -341,14 +353,29 @@ func (net *network) play() error {
 			return err
 		}
 	}
-	net.faulty = false
+	net.faulty, net.twins = false, nil
 	return net.settle()
 }
 
-// mischief restarts a node now and then, and has the liar speak.
+// change makes a node trust as at first, or want everybody in the outermost set to agree.
+func (p *peer) change(strict bool) error {
+	q := p.quorum
+	if strict {
+		q.Threshold = xdr.Uint32(len(q.Validators) + len(q.InnerSets))
+	}
+	p.net.sets[scp.HashQuorumSet(q)] = q
+	return p.node.SetQuorumSet(q)
+}
+
+// mischief restarts a node now and then, or changes whom it trusts, and has the liar speak.
 func (net *network) mischief() error {
 	if net.r.IntN(40) == 0 {
 		if err := net.peers[net.r.IntN(len(net.peers))].restart(); err != nil {
+			return err
+		}
+	}
+	if p := net.peers[net.r.IntN(len(net.peers))]; len(net.peers) == len(p.quorum.Validators) && net.r.IntN(30) == 0 {
+		if err := p.change(net.r.IntN(2) == 0); err != nil {
 			return err
 		}
 	}

@@ -66,7 +66,10 @@ func New(c Config, app Application) (*Node, error) {
 	if err := n.SetTimeouts(c.Nomination, c.Ballot); err != nil {
 		return nil, err
 	}
-	return n, n.SetQuorumSet(c.QuorumSet)
+	if err := n.SetQuorumSet(c.QuorumSet); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 // Step takes one input and says what is to be done about it, in order. On an error nothing is to be done, except that

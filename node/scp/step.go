@@ -12,7 +12,7 @@ import (
 type Input interface{ input() }
 
 // Receive hands in what another validator said. Its signature was checked by the caller. If the Verdict is Missing, find
-// the quorum set and hand the same envelope in again.
+// the quorum set and hand the same envelope in again. The Node keeps the envelope: it must not be changed afterwards.
 type Receive struct{ Envelope xdr.ScpEnvelope }
 
 // Nominate proposes a value for a slot. Previous is what was decided for the slot before: it seeds the choice of leaders.
