@@ -78,6 +78,7 @@ func (o *Overlay) admit(m *meeting, p *peer) error {
 	p.id, p.key = m.id, [32]byte(m.proof.key)
 	p.serial, p.out = o.serials.Add(1), newQueue()
 	p.ending, p.gone = make(chan struct{}), make(chan struct{})
+	p.inbox, p.room = make(chan frame, creditMessages+maxWaiting), make(chan struct{}, maxWaiting)
 	p.log = o.cfg.Logger.With("peer", p.id, "address", m.raw.RemoteAddr().String())
 	o.mu.Lock()
 	defer o.mu.Unlock()

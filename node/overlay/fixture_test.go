@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -298,4 +299,17 @@ func verdictFor(hash string, v Verdict) func(protocol.AccountID, xdr.StellarMess
 		}
 		return Flood
 	}
+}
+
+// switched is a Voucher that can be switched off.
+type switched struct {
+	Voucher
+	off atomic.Bool
+}
+
+func (s *switched) Vouch(ctx context.Context, expiration uint64, transport [32]byte) (xdr.Signature, error) {
+	if s.off.Load() {
+		return nil, errors.New("the signer is away")
+	}
+	return s.Voucher.Vouch(ctx, expiration, transport)
 }

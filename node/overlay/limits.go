@@ -66,8 +66,10 @@ const (
 	// quarters. A quarter of the bytes and the largest flooded message fit into the whole, so a sender never waits
 	// for credit that the receiver holds back.
 	creditMessages = 1000
-	creditBytes    = 4 << 20
+	creditBytes    = 1 << 20
 	creditShare    = 4
+	// maxWaiting is how many messages that cost no credit may wait for the Handler before the peer is read no further.
+	maxWaiting = 16
 	// maxCreditMessages and maxCreditBytes bound what a peer may give us.
 	maxCreditMessages = 1 << 20
 	maxCreditBytes    = 1 << 30
@@ -151,6 +153,11 @@ func (k kind) name() string {
 		return t.name
 	}
 	return "unknown"
+}
+
+// control says whether messages of this kind wait for nothing.
+func (k kind) control() bool {
+	return k == kind(xdr.MessageTypeSendMoreExtended) || k == kind(xdr.MessageTypeErrorMsg)
 }
 
 // metered says whether messages of this kind cost credit.

@@ -15,7 +15,7 @@ import (
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// peer is an authenticated connection. Two goroutines serve it: one reads and calls the Handler, one writes.
+// peer is an authenticated connection. Three goroutines serve it: one reads, one calls the Handler, one writes.
 type peer struct {
 	id      protocol.AccountID
 	key     [32]byte // its transport key
@@ -33,10 +33,12 @@ type peer struct {
 	ending chan struct{} // closed by close
 	gone   chan struct{} // closed when the Handler knows that the peer left
 
-	// Owned by the reading goroutine.
-	allowed  credit // what the peer may still send
-	spent    credit // what it sent and was dealt with since the last grant
-	requests bucket
+	inbox chan frame    // read, and not dealt with: what is metered, within its credit, and what is not, within room
+	room  chan struct{} // holds a token for each frame of the inbox that is not metered
+
+	spent    credit // what was dealt with since the last grant; owned by the handling goroutine
+	requests bucket // questions; owned by the handling goroutine
+	signs    bucket // of life; owned by the reading goroutine
 }
 
 // credit counts messages and their bytes.
@@ -77,16 +79,12 @@ func (o *Overlay) serve(p *peer) error {
 	}
 	p.log.Info("peer joined", "dialled", p.dialled)
 	o.cfg.Handler.Joined(p.id)
-	first := credit{creditMessages, creditBytes}
-	p.allowed = first
-	p.out.grant(first)
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		p.write(o.metrics)
-	}()
+	p.out.grant(credit{creditMessages, creditBytes})
+	var others sync.WaitGroup
+	others.Go(func() { p.write(o.metrics) })
+	others.Go(func() { p.handle(o) })
 	p.close(p.read(o))
-	<-written
+	others.Wait()
 	f := faultOf(p.cause)
 	o.metrics.drops.WithLabelValues(f.reason).Inc()
 	if guilty[f] && !o.preferred[p.id] {
@@ -112,14 +110,11 @@ func (p *peer) close(err error) {
 	})
 }
 
-// read reads until something ends the connection, and returns what.
+// read reads until something ends the connection, and returns what. It waits for the Handler only with what is not
+// metered; what is metered has its place in the inbox, or the peer sent it without credit.
 func (p *peer) read(o *Overlay) error {
+	defer close(p.inbox)
 	for {
-		select {
-		case <-p.ending:
-			return p.cause
-		default:
-		}
 		if err := p.raw.SetReadDeadline(time.Now().Add(idleLimit)); err != nil {
 			return err
 		}
@@ -128,22 +123,47 @@ func (p *peer) read(o *Overlay) error {
 			return err
 		}
 		o.metrics.received(f)
-		cost := f.cost()
-		if f.kind.metered() {
-			if !p.allowed.covers(cost) {
-				return fmt.Errorf("%w: %s of %d bytes", errCredit, f.kind.name(), cost)
+		switch {
+		case f.kind.control():
+			err = p.control(f)
+		case f.kind.metered():
+			err = p.out.charge(f)
+		default:
+			select {
+			case p.room <- struct{}{}:
+			case <-p.ending:
 			}
-			p.allowed.take(cost)
 		}
-		f, m, err := o.decode(f)
 		if err != nil {
 			return err
 		}
-		if err := o.take(p, f, m); err != nil {
-			return err
+		if f.kind.control() {
+			continue
+		}
+		select {
+		case <-p.ending:
+			return p.cause
+		case p.inbox <- f:
+		}
+	}
+}
+
+// handle deals with what was read, in its order, until the connection ends.
+func (p *peer) handle(o *Overlay) {
+	for f := range p.inbox {
+		select {
+		case <-p.ending:
+			return
+		default:
+		}
+		if err := o.deal(p, f); err != nil {
+			p.close(err)
+			return
 		}
 		if f.kind.metered() {
-			p.settle(cost)
+			p.settle(f.cost())
+		} else {
+			<-p.room
 		}
 	}
 }
@@ -171,19 +191,9 @@ func (p *peer) answered(k kind) error {
 func (p *peer) settle(cost int) {
 	p.spent.add(credit{1, cost})
 	if p.spent.messages >= creditMessages/creditShare || p.spent.bytes >= creditBytes/creditShare {
-		p.allowed.add(p.spent)
 		p.out.grant(p.spent)
 		p.spent = credit{}
 	}
-}
-
-// decode is decode, one large message at a time.
-func (o *Overlay) decode(f frame) (frame, xdr.StellarMessage, error) {
-	if len(f.bytes) >= largeMessage {
-		o.large <- struct{}{}
-		defer func() { <-o.large }()
-	}
-	return decode(f)
 }
 
 // write sends what is in the queue until the connection ends, tells the peer why, and closes it.

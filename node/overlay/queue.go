@@ -23,10 +23,11 @@ type queue struct {
 	txs         fifo[frame]
 	demands     fifo[protocol.Hash]
 	adverts     fifo[protocol.Hash]
-	floodBytes  int // of scp, txs, demands and adverts
-	directBytes int // of direct
-	credit      credit
-	granted     credit // not yet told to the peer
+	floodBytes  int    // of scp, txs, demands and adverts
+	directBytes int    // of direct
+	credit      credit // what we may still send
+	granted     credit // what the peer may send and has not been told of
+	allowed     credit // what the peer may still send, told or not
 	advertAt    time.Time
 	starved     time.Time    // since when there is too little credit for what is first; zero if there is enough
 	asked       map[kind]int // answers that may come
@@ -180,7 +181,19 @@ func (q *queue) grant(c credit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.granted.add(c)
+	q.allowed.add(c)
 	q.wake()
+}
+
+// charge takes a message that came out of the peer's credit.
+func (q *queue) charge(f frame) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.allowed.covers(f.cost()) {
+		return fmt.Errorf("%w: %s of %d bytes", errCredit, f.kind.name(), f.cost())
+	}
+	q.allowed.take(f.cost())
+	return nil
 }
 
 // credited takes what credit the peer gave.

@@ -9,7 +9,43 @@ import (
 	"github.com/diamante/gateway/node/protocol"
 )
 
-// take deals with one message of p. An error ends the connection.
+// deal decodes a message of p, large ones one at a time, and deals with it. An error ends the connection.
+func (o *Overlay) deal(p *peer, f frame) error {
+	large := len(f.bytes) >= largeMessage
+	if large {
+		o.large <- struct{}{}
+	}
+	f, m, err := decode(f)
+	if large {
+		<-o.large
+	}
+	if err != nil {
+		return err
+	}
+	return o.take(p, f, m)
+}
+
+// control deals with the messages that wait for nothing.
+func (p *peer) control(f frame) error {
+	_, m, err := decode(f)
+	if err != nil {
+		return err
+	}
+	if m.Type == xdr.MessageTypeErrorMsg {
+		return toldOff(m)
+	}
+	c := m.SendMoreExtendedMessage
+	if *c != (xdr.SendMoreExtended{}) {
+		return p.out.credited(credit{int(c.NumMessages), int(c.NumBytes)})
+	}
+	// No credit at all is how a peer says that it lives; too often is a way of wasting our time.
+	if !p.signs.take(time.Now()) {
+		return fmt.Errorf("%w: it says too often that it lives", errUnexpected)
+	}
+	return nil
+}
+
+// take deals with one message of p that was decoded.
 func (o *Overlay) take(p *peer, f frame, m xdr.StellarMessage) error {
 	switch m.Type {
 	case xdr.MessageTypeScpMessage, xdr.MessageTypeTransaction:
@@ -18,8 +54,6 @@ func (o *Overlay) take(p *peer, f frame, m xdr.StellarMessage) error {
 		o.takeAdvert(p, *m.FloodAdvert)
 	case xdr.MessageTypeFloodDemand:
 		o.takeDemand(p, *m.FloodDemand)
-	case xdr.MessageTypeSendMoreExtended:
-		return o.takeCredit(p, *m.SendMoreExtendedMessage)
 	case xdr.MessageTypeGetTxSet, xdr.MessageTypeGetScpQuorumset, xdr.MessageTypeGetScpState:
 		if !p.requests.take(time.Now()) {
 			o.refuse(p, m)
@@ -30,8 +64,6 @@ func (o *Overlay) take(p *peer, f frame, m xdr.StellarMessage) error {
 		return o.handle(p, m)
 	case xdr.MessageTypeDontHave:
 		return o.takeDontHave(p, m)
-	case xdr.MessageTypeErrorMsg:
-		return toldOff(m)
 	default:
 		return fmt.Errorf("%w: %s", errUnexpected, f.kind.name())
 	}
@@ -88,17 +120,6 @@ func (o *Overlay) takeDemand(p *peer, m xdr.FloodDemand) {
 			o.enqueue(p, f)
 		}
 	}
-}
-
-// takeCredit takes credit. None at all is how a peer says that it lives; too often is a way of wasting our time.
-func (o *Overlay) takeCredit(p *peer, m xdr.SendMoreExtended) error {
-	if m == (xdr.SendMoreExtended{}) {
-		if !p.requests.take(time.Now()) {
-			return fmt.Errorf("%w: it says too often that it lives", errUnexpected)
-		}
-		return nil
-	}
-	return p.out.credited(credit{int(m.NumMessages), int(m.NumBytes)})
 }
 
 // takeDontHave hands over that the peer does not have what it was asked for.
