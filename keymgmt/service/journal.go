@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -134,13 +135,16 @@ func (j *journal) gather(inside chan struct{}) {
 func (s *Service) commit(group []*entry) {
 	ctx, cancel := context.WithTimeout(context.Background(), groupPatience)
 	defer cancel()
+	var k *known
 	err := s.guarded(ctx, func() error {
-		return audit.Do(ctx, s.cfg.DB, audit.Actor{Kind: "worker", Name: "signer"}, func(ctx context.Context, tx *audit.Tx) error {
-			return s.writeGroup(ctx, tx, group)
+		return audit.Do(ctx, s.cfg.DB, audit.Actor{Kind: "worker", Name: "signer"}, func(ctx context.Context, tx *audit.Tx) (err error) {
+			k, err = s.writeGroup(ctx, tx, group)
+			return err
 		})
 	})
 	s.wrote(err)
 	if err == nil {
+		s.spoken.learn(k.said)
 		return
 	}
 	if len(group) > 1 && !audit.Unavailable(err) && ctx.Err() == nil {
@@ -156,13 +160,13 @@ func (s *Service) commit(group []*entry) {
 
 // writeGroup decides on every entry in turn, each knowing what those before it used up, and writes down what came of them.
 // It may run several times.
-func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) error {
+func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) (*known, error) {
 	k, err := s.load(ctx, tx, group)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := k.loadIssued(ctx, tx, group); err != nil {
-		return err
+	if err := errors.Join(s.spoken.check(k.said), k.loadIssued(ctx, tx, group)); err != nil {
+		return nil, err
 	}
 	var w writes
 	for _, e := range group {
@@ -175,7 +179,7 @@ func (s *Service) writeGroup(ctx context.Context, tx *audit.Tx, group []*entry) 
 			e.out, e.err = s.admit(k, e, &w)
 		}
 	}
-	return w.flush(ctx, tx, k)
+	return k, w.flush(ctx, tx, k)
 }
 
 // known is what a group's decisions depend on. Decisions change it as they would the database.

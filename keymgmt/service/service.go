@@ -89,6 +89,7 @@ type Service struct {
 	sightings refusals // of requests that have to lie
 	refs      lanes    // one request at a time per key and ref
 	journal   journal
+	spoken    spoken
 	shares    shares        // of the slots
 	slots     chan struct{} // MaxInFlight of them
 	watch     *watch

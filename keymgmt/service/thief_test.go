@@ -82,6 +82,37 @@ func TestPlantedIntents(t *testing.T) {
 	})
 }
 
+// TestMarksDoNotGoBack: a row that makes an old statement the newest does not let a running signer contradict a later one.
+func TestMarksDoNotGoBack(t *testing.T) {
+	r := newValidatorRig(t)
+	svc, now := r.start(), r.clock.now()
+	ask := func(ref string, body []byte, want error) {
+		t.Helper()
+		if _, err := svc.For(gateway).Sign(t.Context(), r.Request(keyNode, ref, body)); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", ref, err, want)
+		}
+	}
+	x, y := r.Value('x', now), r.Value('y', now)
+	ask("nomination", r.Nominate(5, x), nil)
+	ask("ballot", r.Confirm(5, 1, x), nil)
+	ask("value", r.Proposal('x', now), nil)
+	for _, c := range []struct {
+		series        string
+		old, contrary []byte
+	}{{"ballot", r.Prepare(4, 1, y), r.Confirm(5, 1, y)}, {"nomination", r.Nominate(4, y), r.Nominate(5, y)},
+		{"value", r.Proposal('w', now.Add(-time.Minute)), r.Proposal('y', now)}} {
+		r.plant(r.Request(keyNode, "old/"+c.series, c.old))
+		const newest = `INSERT INTO signer.scp (network, node, series, step, key, ref) VALUES ($1, $2, $3, 99, $4, $5)`
+		if err := r.asRole(newest, r.Network.String(), r.ID.String(), c.series, keyNode.String(), "old/"+c.series); err != nil {
+			t.Fatal(err)
+		}
+		ask("contrary/"+c.series, c.contrary, keymgmt.ErrUnavailable)
+	}
+	if _, err := svc.For(gateway).Sign(t.Context(), checkpoint(1, 1)); err != nil {
+		t.Errorf("another key: %v", err)
+	}
+}
+
 // TestAnAttestationWithTwoReadings: the database reads the ledger's time and the issuer's number from the row that the
 // attestor's signature is verified over, and must not read others. Names in JSON are the same to one reader if they differ in
 // the size of a letter, and to the other they are not.
