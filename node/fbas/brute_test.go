@@ -236,8 +236,11 @@ func TestSplitsAndDispensableAgainstDefinitions(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := newBrute(nodes)
+		splitting := b.minimal(b.splits)
 		got, err := sys.MinimalSplittingSets(t.Context())
-		same(t, "splitting sets", got, b.minimal(b.splits), err)
+		same(t, "splitting sets", got, splitting, err)
+		got, err = sys.splittingSearch(t.Context())
+		same(t, "splitting sets by search", got, splitting, err)
 		want := [][]string{}
 		befouled := b.all()
 		ill := uint(rapid.IntRange(0, int(b.all())).Draw(t, "ill"))

@@ -23,14 +23,9 @@ func (s *System) Dispensable(ctx context.Context, ids []string) (Dispensable, er
 	}
 	rest := s.whole().nodes.minus(b)
 	d := Dispensable{Availability: rest.empty() || s.whole().isQuorum(rest)}
-	d.Intersection, err = s.holdsDespite(ctx, b)
-	return d, err
-}
-
-// holdsDespite says whether every two quorums share a node when a set is deleted. A system without a quorum has no two.
-func (s *System) holdsDespite(ctx context.Context, b set) (bool, error) {
 	in, err := s.delete(b).intersection(ctx)
-	return in.Verdict != Splits, err
+	d.Intersection = err == nil && in.Verdict != Splits // a system without a quorum has no two
+	return d, err
 }
 
 // DispensableSets lists all dispensable sets of the system's nodes. A system of more than MaxDispensable nodes is ErrMany.
@@ -52,11 +47,11 @@ func (s *System) DispensableSets(ctx context.Context) ([][]string, error) {
 		if !rest.empty() && !s.whole().isQuorum(rest) {
 			continue
 		}
-		holds, err := s.holdsDespite(ctx, b)
+		split, err := s.delete(b).splits(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if holds {
+		if !split {
 			found = append(found, b)
 		}
 	}

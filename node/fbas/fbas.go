@@ -34,7 +34,7 @@ const (
 	MaxID = 256
 	// MaxSets is the most sets that one answer lists.
 	MaxSets = 1 << MaxDispensable
-	// MaxDispensable is the most nodes of which all dispensable sets are listed.
+	// MaxDispensable is the most nodes of which all dispensable sets are listed; up to it, all subsets can be tried.
 	MaxDispensable = 16
 )
 

@@ -79,7 +79,7 @@ func (v view) search(ctx context.Context, core set) (Intersection, error) {
 		return Intersection{Verdict: Intersects, Certificate: cert}, nil
 	}
 	one := c.shrink(c.nodes)
-	if rest := c.greatest(c.nodes.minus(one)); !rest.empty() { // so it often is, and no solver is needed
+	if rest := c.rest(one); !rest.empty() { // so it often is, and no solver is needed
 		return c.split(one, rest), nil
 	}
 	f, left, right := disjointQuorums(ctx, c.nodes.members(), c.rules, &count)
@@ -96,4 +96,48 @@ func (v view) search(ctx context.Context, core set) (Intersection, error) {
 		return Intersection{}, fmt.Errorf("fbas: %w: they are not disjoint quorums", errSolver)
 	}
 	return c.split(a, b), nil
+}
+
+// rest is the greatest quorum that is disjoint from a set.
+func (v view) rest(of set) set { return v.greatest(v.nodes.minus(of)) }
+
+// splits says whether there are two disjoint quorums, by trying all that may be the smaller of them. For the many small
+// systems of one analysis this takes less than to state the question to the solver.
+func (v view) splits(ctx context.Context) (bool, error) {
+	cores := v.cores()
+	if len(cores) != 1 {
+		return len(cores) > 1, nil
+	}
+	c := v.compact(cores[0])
+	count := counter{known: map[[2]*rule]bool{}}
+	if all, err := count.excludesAll(ctx, c.rules); all || err != nil {
+		return false, err
+	}
+	h := half{walk{view: c.whole(), ctx: ctx, trusted: c.trusted()}}
+	return h.from(newSet(len(c.ids)), c.known)
+}
+
+// half is the enumeration of minimal quorums of at most half of the nodes, until one of them leaves a quorum in the rest.
+type half struct{ walk }
+
+func (h *half) from(taken, left set) (bool, error) {
+	if err := over(h.ctx); err != nil {
+		return false, err
+	}
+	if 2*taken.count() > len(h.ids) {
+		return false, nil
+	}
+	if q := h.greatest(taken); !q.empty() {
+		return !h.rest(q).empty(), nil
+	}
+	all := h.greatest(taken.or(left))
+	if all.empty() || !taken.within(all) || h.rest(taken).empty() {
+		return false, nil
+	}
+	left = all.minus(taken)
+	next := h.next(left)
+	if split, err := h.from(taken, left.without(next)); split || err != nil {
+		return split, err
+	}
+	return h.from(taken.with(next), left.without(next))
 }

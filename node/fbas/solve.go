@@ -50,17 +50,17 @@ func solve(ctx context.Context, f *formula) (model []bool, steps int, err error)
 	}
 }
 
-// search is one run of the solver in a goroutine of its own. The solver cannot be asked to stop; but with every clause that
+// attempt is one run of the solver in a goroutine of its own. The solver cannot be asked to stop; but with every clause that
 // it learns it hands over control for a moment, and there it is stopped.
-type search struct {
+type attempt struct {
 	learned chan string   // what the solver learns, in the order in which it does, in DIMACS
 	done    chan struct{} // closed at the end
 	model   []bool        // at the end: an assignment, if there is one
 	failure any           // at the end: what the solver panicked with, if it did
 }
 
-func start(f *formula) *search {
-	r := &search{learned: make(chan string), done: make(chan struct{})}
+func start(f *formula) *attempt {
+	r := &attempt{learned: make(chan string), done: make(chan struct{})}
 	s := solver.New(solver.ParseSliceNb(f.clauses, f.vars))
 	s.Certified, s.CertChan = true, r.learned
 	go func() {
@@ -76,7 +76,7 @@ func start(f *formula) *search {
 // stop ends the run, if it goes on. The solver is at most at its next clause: sending it over a closed channel panics, which
 // the goroutine catches and ends with. Under the race detector, which takes closing while another sends for a mistake, it is
 // left waiting instead.
-func (r *search) stop() {
+func (r *attempt) stop() {
 	select {
 	case <-r.done:
 	default:

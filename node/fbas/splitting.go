@@ -3,12 +3,53 @@ package fbas
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"slices"
 )
 
 // MinimalSplittingSets lists the sets whose deletion leaves two disjoint quorums, and that contain no smaller such set. In a
 // system that is split already that is the empty set. Nodes whose quorum sets are not known may be among them.
 func (s *System) MinimalSplittingSets(ctx context.Context) ([][]string, error) {
+	if s.known.or(s.unknown).minus(s.faulty).count() <= MaxDispensable {
+		return s.splittingSubsets(ctx)
+	}
+	return s.splittingSearch(ctx)
+}
+
+// splittingSubsets tries all subsets, the small ones first, but not those that contain one that was found.
+func (s *System) splittingSubsets(ctx context.Context) ([][]string, error) {
+	nodes := s.known.or(s.unknown).minus(s.faulty).members()
+	bySize := make([][]uint, len(nodes)+1)
+	for chosen := range uint(1) << len(nodes) {
+		size := bits.OnesCount(chosen)
+		bySize[size] = append(bySize[size], chosen)
+	}
+	var found []uint
+	var sets []set
+	for _, chosen := range slices.Concat(bySize...) {
+		if slices.ContainsFunc(found, func(f uint) bool { return f&^chosen == 0 }) {
+			continue
+		}
+		if err := over(ctx); err != nil {
+			return nil, err
+		}
+		b := newSet(len(s.ids))
+		for c := chosen; c != 0; c &= c - 1 {
+			b.add(nodes[bits.TrailingZeros(c)])
+		}
+		split, err := s.delete(b).splits(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if split {
+			found, sets = append(found, chosen), append(sets, b)
+		}
+	}
+	return s.nameAll(sets), nil
+}
+
+// splittingSearch has the solver find them one after another, each with those that symmetries make of it.
+func (s *System) splittingSearch(ctx context.Context) ([][]string, error) {
 	p, same := s.whole().splitting(), s.symmetries(ctx)
 	var found []set
 	for {
