@@ -106,6 +106,7 @@ type Info struct {
 	Blocking   bool           `json:"heard_of_blocking"` // a v-blocking set takes part
 	Quorum     bool           `json:"heard_of_quorum"`   // a quorum is at this node's counter or above
 	Fault      string         `json:"fault,omitempty"`   // why the slot can't go on
+	Margin     []string       `json:"margin"`            // a few that take part and without which nothing goes on; none: it does not now
 	Nomination NominationInfo `json:"nomination"`
 	Ballot     BallotInfo     `json:"ballot"`
 	Nodes      []NodeInfo     `json:"nodes"`
@@ -166,7 +167,13 @@ func (n *Node) Info(index uint64, names *Names) (Info, bool) {
 	if b.locked != "" {
 		out.Ballot.Locked = names.value(b.locked)
 	}
-	for _, id := range s.speakers() {
+	speakers := s.speakers()
+	out.Margin = []string{}
+	for _, id := range n.local.ClosestBlocking(setOf(speakers).has, &n.id) {
+		out.Margin = append(out.Margin, names.node(id))
+	}
+	out.Nodes = []NodeInfo{}
+	for _, id := range speakers {
 		said := NodeInfo{Node: names.node(id)}
 		if e := m.latest.of(id); e != nil {
 			said.Nomination = describe(e.st, names)
@@ -199,6 +206,7 @@ func (i Info) String() string {
 		m.Round, m.Leaders, m.Votes, m.Accepted, m.Confirmed, m.Composite, m.Timer)
 	fmt.Fprintf(&out, "  ballot: b=%s p=%s pp=%s h=%s c=%s locked=%q timer %v\n",
 		b.Current, b.Prepared, b.PreparedPrime, b.High, b.Commit, b.Locked, b.Timer)
+	fmt.Fprintf(&out, "  stops without: %v\n", i.Margin)
 	for _, n := range i.Nodes {
 		fmt.Fprintf(&out, "  %s: %s\n", n.Node, strings.Trim(n.Nomination+" ; "+n.Ballot, " ;"))
 	}

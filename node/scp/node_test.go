@@ -315,7 +315,7 @@ func TestInfo(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	for _, want := range []string{`"slot":1`, `"phase":"prepare"`, `"leaders":["v0"]`, `"candidates":["x"]`, `"b":"1:x"`,
-		`"node":"v1","nomination":"nominate votes=x accepted=x"`} {
+		`"margin":["v1"]`, `"node":"v1","nomination":"nominate votes=x accepted=x"`} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("%s is not in %s", want, raw)
 		}

@@ -79,9 +79,9 @@ func (q *QuorumSet) reach(want int, in func(NodeID) bool, inner func(*QuorumSet,
 	return false
 }
 
-// ClosestBlocking returns a smallest set of nodes, of those for which in is true, without which no slice is left; empty if
-// none is left already. It says how many more failures a node can stand. The choice is greedy, level by level, and the
-// node except, if any, is taken for granted.
+// ClosestBlocking returns a small set of nodes, of those for which in is true, without which no slice is left; empty if none
+// is left already. It says how many more failures a node can stand. The choice is greedy, level by level, and the node
+// except, if any, is not chosen and does not count as failed.
 func (q *QuorumSet) ClosestBlocking(in func(NodeID) bool, except *NodeID) []NodeID {
 	left := 1 + len(q.nodes) + len(q.inner) - q.threshold
 	var nodes []NodeID
