@@ -162,11 +162,23 @@ func (e exporter) Export(ctx context.Context, q export.Request, w io.Writer) err
 func (g *gateway) parts() []staff.Part {
 	return []staff.Part{
 		{Name: "database", Check: g.db.Ping},
-		{Name: "node", Check: func(ctx context.Context) error { _, err := g.node.Status(ctx); return err }},
+		{Name: "node", Check: g.nodeHealth},
 		{Name: "signer", Check: g.signerHealth},
 		{Name: "observer", Check: g.observerHealth},
 		{Name: "audit", Check: g.auditHealth},
 	}
+}
+
+// maxQuiet is how long no ledger may close before readiness says so: four ledgers of the usual length.
+const maxQuiet = 20 * time.Second
+
+// nodeHealth says when the node does not answer, and when its network closes no ledgers.
+func (g *gateway) nodeHealth(ctx context.Context) error {
+	status, err := g.node.Status(ctx)
+	if quiet := time.Since(status.ClosedAt); err == nil && quiet > maxQuiet {
+		err = fmt.Errorf("no ledger has closed for %s: too few validators agree, or this one hears too few", quiet.Round(time.Second))
+	}
+	return err
 }
 
 func (g *gateway) signerHealth(ctx context.Context) error {

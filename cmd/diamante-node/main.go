@@ -37,7 +37,9 @@ type Config struct {
 	Listen     string   `toml:"listen"`      // address to serve the gateway on, host and port
 	Metrics    string   `toml:"metrics"`     // address to serve metrics on, to the same clients. Optional
 	Clients    []string `toml:"clients"`     // names in the certificates of those who may ask
-	TLS        boot.TLS `toml:"tls"`         // the node's certificate and key, and the authority of its clients
+	// Consensus is whom to agree with. Optional: nobody.
+	Consensus *Consensus `toml:"consensus,omitempty"`
+	TLS       boot.TLS   `toml:"tls"` // the node's certificate and key, and the authority of its clients
 }
 
 // Duration is a time.Duration in a configuration, written as "5s".
@@ -59,6 +61,11 @@ func (c *Config) Validate() error {
 		return errors.New("listen and clients are required")
 	case c.CloseEvery <= 0:
 		return errors.New("close_every must be positive")
+	}
+	if c.Consensus != nil {
+		if err := c.Consensus.Validate(); err != nil {
+			return fmt.Errorf("consensus: %w", err)
+		}
 	}
 	return c.TLS.Validate()
 }
@@ -113,8 +120,13 @@ func serve(ctx context.Context, cfg Config, stdout io.Writer) (err error) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n, err := node.New(node.Config{Dir: cfg.Dir, Genesis: first, CloseEvery: time.Duration(cfg.CloseEvery), Signer: seed,
-		Registerer: registry, Logger: log})
+	of := node.Config{Dir: cfg.Dir, Genesis: first, CloseEvery: time.Duration(cfg.CloseEvery), Signer: seed, Registerer: registry, Logger: log}
+	if cfg.Consensus != nil {
+		if err := cfg.Consensus.join(&of); err != nil {
+			return err
+		}
+	}
+	n, err := node.New(of)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func stay(ctx context.Context, r *rig.Rig, tell bool, stdout io.Writer) error {
 	}
 	fmt.Fprintf(stdout, "\nup: %s (public), %s (partner), %s (staff); stop with Ctrl-C\n", r.PublicURL(), r.PartnerURL(), r.StaffURL())
 	fmt.Fprintf(stdout, "certificates for partner and staff are in %s, logs in %s\n", r.Path("ca"), r.Path("log"))
-	return r.Wait(ctx)
+	return r.Wait(ctx, func(news string) { fmt.Fprintln(stdout, news) })
 }
 
 var errStory = errors.New("the story did not hold; see the table")

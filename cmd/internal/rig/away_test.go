@@ -107,6 +107,25 @@ func (s *system) missed(ctx context.Context, a away) error {
 	return nil
 }
 
+// stands takes so many validators away that no ledger closes, waits until readiness says so, and brings them back.
+func (s *system) stands(ctx context.Context, a away) error {
+	if err := a.leave(); err != nil {
+		return err
+	}
+	var parts []string
+	err := poll(ctx, func() (_ bool, err error) {
+		parts, err = s.notReady(ctx)
+		return slices.Contains(parts, a.part), err
+	})
+	if err != nil {
+		return fmt.Errorf("readiness misses %v: %w", parts, err)
+	}
+	if err := a.back(ctx); err != nil {
+		return err
+	}
+	return poll(ctx, func() (bool, error) { parts, err := s.notReady(ctx); return len(parts) == 0, err })
+}
+
 func problemOf(ctx context.Context, client *http.Client, url string) (status int, kind, problem string, err error) {
 	resp, err := get(ctx, client, url)
 	if err != nil {

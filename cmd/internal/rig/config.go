@@ -68,25 +68,13 @@ func (r *Rig) writeGenesis(keys map[string]protocol.AccountID) error {
 		BaseFee: 100, BaseReserve: 5_000_000, Protocol: 22, MaxTxSetSize: 5000, CloseTime: time.Now().UTC().Truncate(time.Second)})
 }
 
-func (r *Rig) writeNodeConfig() error {
-	material, err := r.programTLS(NodeName)
-	if err != nil {
-		return err
-	}
-	return r.writeConfig("node", table{
-		"dir": r.Path("ledger"), "genesis": r.GenesisFile(), "seed": r.seedFile(), "close_every": r.opts.CloseEvery.String(),
-		"listen": loopback(r.ports.Node), "clients": []string{GatewayName, TreasuryName}, "tls": tlsTable(material),
-	})
-}
-
 // definePrograms says how each program is started and how it is asked whether it serves.
 func (r *Rig) definePrograms() error {
 	signerUp, err := r.answers(GatewayName, SignerName, fmt.Sprintf("https://%s/health", loopback(r.ports.Signer)))
 	if err != nil {
 		return err
 	}
-	nodeUp, err := r.answers(GatewayName, NodeName, fmt.Sprintf("https://%s/status", loopback(r.ports.Node)))
-	if err != nil {
+	if err := r.defineValidators(); err != nil {
 		return err
 	}
 	gatewayUp, err := r.answers(StaffName, "localhost", r.StaffURL()+"/livez")
@@ -101,7 +89,6 @@ func (r *Rig) definePrograms() error {
 		up   func(context.Context) error
 	}{
 		{&r.Signer, "diamante-signer", []string{"serve", "-config", r.Path("config", "signer.toml")}, nil, signerUp},
-		{&r.Node, "diamante-node", []string{"-config", r.Path("config", "node.toml")}, nil, nodeUp},
 		{&r.Gateway, "diamante-gateway", []string{"-config", r.Path("config", "gateway.toml")}, r.opts.Env, gatewayUp},
 	} {
 		path, err := program(r.opts.BinDir, p.name)

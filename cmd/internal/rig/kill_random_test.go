@@ -79,7 +79,7 @@ func (s *system) business(ctx context.Context, p *pair, over <-chan struct{}) er
 
 // killRandomly kills so many times, and returns how often it was whom. At its end everything is started again.
 func (s *system) killRandomly(t *testing.T, random *rand.Rand, kills int) (map[string]int, error) {
-	programs := []*rig.Process{s.Gateway, s.Signer, s.Node}
+	programs := append([]*rig.Process{s.Gateway, s.Signer, s.Node}, s.Others...)
 	keepers := map[*rig.Process]*keeper{}
 	for _, p := range programs {
 		keepers[p] = keep(t.Context(), p)
@@ -101,8 +101,11 @@ func (s *system) killRandomly(t *testing.T, random *rand.Rand, kills int) (map[s
 			counts[s.Gateway.Name] += kill(s.Gateway)
 		case n < 76:
 			counts[s.Signer.Name] += kill(s.Signer)
-		default:
+		case n < 90:
 			counts[s.Node.Name] += kill(s.Node)
+		default:
+			other := s.Others[random.IntN(len(s.Others))]
+			counts[other.Name] += kill(other)
 		}
 	}
 	for _, p := range programs {

@@ -13,15 +13,25 @@ import (
 // chosen, ports stay with the folder.
 type Ports struct {
 	Public, Partner, Staff, Node, Signer, Postgres int
+	Others                                         [Validators - 1]int // where the other validators answer
+	Peers                                          [Validators]int     // where validators talk to each other
 }
 
 // DefaultPorts are what diamante up uses.
 func DefaultPorts() Ports {
-	return Ports{Public: 8443, Partner: 8444, Staff: 8445, Node: 8446, Signer: 8447, Postgres: 8448}
+	return Ports{Public: 8443, Partner: 8444, Staff: 8445, Node: 8446, Signer: 8447, Postgres: 8448,
+		Others: [Validators - 1]int{8449, 8450, 8451}, Peers: [Validators]int{8452, 8453, 8454, 8455}}
 }
 
 func (p *Ports) all() []*int {
-	return []*int{&p.Public, &p.Partner, &p.Staff, &p.Node, &p.Signer, &p.Postgres}
+	out := []*int{&p.Public, &p.Partner, &p.Staff, &p.Node, &p.Signer, &p.Postgres}
+	for i := range p.Others {
+		out = append(out, &p.Others[i])
+	}
+	for i := range p.Peers {
+		out = append(out, &p.Peers[i])
+	}
+	return out
 }
 
 func (r *Rig) choosePorts() (Ports, error) {

@@ -52,7 +52,8 @@ type Rig struct {
 	ca       *devca.CA
 	postgres *cluster.Server
 	Signer   *Process
-	Node     *Process
+	Node     *Process   // the bank's own validator
+	Others   []*Process // the other validators of the network
 	Gateway  *Process
 	reserve  reserve
 }
@@ -117,8 +118,10 @@ func (r *Rig) Down() error {
 	return errors.Join(errs...)
 }
 
-// Wait blocks until ctx ends, which is no error, or until a program or the database server ends by itself, which is.
-func (r *Rig) Wait(ctx context.Context) error {
+// Wait blocks until ctx ends, which is no error, or until a program or the database server ends by itself, which is. Of another
+// validator that ends it only tells.
+func (r *Rig) Wait(ctx context.Context, tell func(string)) error {
+	r.watchOthers(ctx, tell)
 	ended := func(p *Process) error { return fmt.Errorf("rig: %s ended by itself; its log is %s", p.Name, p.log) }
 	select {
 	case <-ctx.Done():
@@ -135,7 +138,9 @@ func (r *Rig) Wait(ctx context.Context) error {
 }
 
 // programs returns our own programs in the order in which they start.
-func (r *Rig) programs() []*Process { return []*Process{r.Signer, r.Node, r.Gateway} }
+func (r *Rig) programs() []*Process {
+	return append(append([]*Process{r.Signer}, r.Others...), r.Node, r.Gateway)
+}
 
 // URLs returns where the listeners are.
 func (r *Rig) URLs() map[string]string {

@@ -71,12 +71,7 @@ func (r *Rig) prepare(ctx context.Context) error {
 	if err := r.writeGenesis(keys); err != nil {
 		return err
 	}
-	if _, err := os.Stat(r.seedFile()); errors.Is(err, os.ErrNotExist) {
-		if _, err := node.CreateSeed(r.seedFile()); err != nil {
-			return err
-		}
-	}
-	if err := r.writeNodeConfig(); err != nil {
+	if err := r.writeNodeConfigs(); err != nil {
 		return err
 	}
 	return r.writeGatewayConfig(keys)
@@ -100,8 +95,6 @@ func (r *Rig) databases(ctx context.Context) error {
 }
 
 func (r *Rig) databaseURLFile(d schema.Database) string { return r.Path("secret", "url-"+d.String()) }
-
-func (r *Rig) seedFile() string { return r.Path("secret", "validator.seed") }
 
 // GenesisFile is where the network begins.
 func (r *Rig) GenesisFile() string { return r.Path("genesis.toml") }

@@ -1,0 +1,119 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/diamante/gateway/node"
+	"github.com/diamante/gateway/node/protocol"
+)
+
+// Validators is how many validators a rig's network has, of which Agree must agree on each ledger. The first is the bank's own,
+// which its gateway asks; the others would be other institutions'.
+const (
+	Validators = 4
+	Agree      = 3
+)
+
+// suffix tells the files of validators apart.
+func suffix(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return fmt.Sprintf("-%d", i+1)
+}
+
+func (r *Rig) seedFile(i int) string { return r.Path("secret", "validator"+suffix(i)+".seed") }
+
+// validators returns the keys of all validators, which it makes the first time.
+func (r *Rig) validators() (out []protocol.AccountID, err error) {
+	for i := range Validators {
+		path := r.seedFile(i)
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			if _, err := node.CreateSeed(path); err != nil {
+				return nil, err
+			}
+		}
+		seed, err := node.LoadSeed(path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, seed.NodeID())
+	}
+	return out, nil
+}
+
+func (r *Rig) doorOf(i int) int {
+	if i == 0 {
+		return r.ports.Node
+	}
+	return r.ports.Others[i-1]
+}
+
+func (r *Rig) writeNodeConfigs() error {
+	ids, err := r.validators()
+	if err != nil {
+		return err
+	}
+	material, err := r.programTLS(NodeName)
+	if err != nil {
+		return err
+	}
+	for i := range ids {
+		trusted, peers := []string{}, []table{}
+		for j, id := range ids {
+			trusted = append(trusted, id.String())
+			if j != i {
+				peers = append(peers, table{"id": id.String(), "address": loopback(r.ports.Peers[j])})
+			}
+		}
+		err := r.writeConfig("node"+suffix(i), table{
+			"dir": r.Path("ledger" + suffix(i)), "genesis": r.GenesisFile(), "seed": r.seedFile(i), "close_every": r.opts.CloseEvery.String(),
+			"listen": loopback(r.doorOf(i)), "clients": []string{GatewayName, TreasuryName}, "tls": tlsTable(material),
+			"consensus": table{"listen": loopback(r.ports.Peers[i]), "peer": peers,
+				"quorum_set": table{"threshold": Agree, "validators": trusted}},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// defineValidators says how the validators are started, and how they are asked whether they serve.
+func (r *Rig) defineValidators() error {
+	path, err := program(r.opts.BinDir, "diamante-node")
+	if err != nil {
+		return err
+	}
+	for i := range Validators {
+		up, err := r.answers(GatewayName, NodeName, fmt.Sprintf("https://%s/status", loopback(r.doorOf(i))))
+		if err != nil {
+			return err
+		}
+		name := "diamante-node" + suffix(i)
+		p := &Process{Name: name, args: []string{path, "-config", r.Path("config", "node"+suffix(i)+".toml")}, log: r.Path("log", name+".log"), up: up}
+		if i == 0 {
+			r.Node = p
+		} else {
+			r.Others = append(r.Others, p)
+		}
+	}
+	return nil
+}
+
+// watchOthers tells of each of the other validators that ends. The network goes on without one of them, and says itself when it
+// does not.
+func (r *Rig) watchOthers(ctx context.Context, tell func(string)) {
+	for _, p := range r.Others {
+		go func() {
+			select {
+			case <-ctx.Done():
+			case <-p.Done():
+				tell(fmt.Sprintf("%s has ended; its log is %s. Ledgers close while %d of %d validators agree.", p.Name, p.log, Agree, Validators))
+			}
+		}()
+	}
+}
