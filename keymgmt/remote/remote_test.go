@@ -87,6 +87,22 @@ func TestErrorsKeepTheirIdentity(t *testing.T) {
 	}
 }
 
+// TestClientsLearnNothingOfTheInside: what fails in the signer, and where that is, is in its log and not in its answers.
+func TestClientsLearnNothingOfTheInside(t *testing.T) {
+	a := newAuthority(t)
+	svc, soft := newService(t)
+	far := newClient(t, serve(t, a, svc), a.client(gateway))
+	give := soft.Break(errors.New("dial tcp 10.20.30.40:8200: connection refused"))
+	defer give()
+	r := checkpoint(key(t, "audit/log"), 5)
+	if _, err := svc.For(gateway).Sign(t.Context(), r); !errors.Is(err, keymgmt.ErrUnavailable) || !strings.Contains(err.Error(), "10.20.30.40") {
+		t.Errorf("inside: %v", err)
+	}
+	if _, err := far.Sign(t.Context(), r); !errors.Is(err, keymgmt.ErrUnavailable) || strings.Contains(err.Error(), "10.20.30.40") {
+		t.Errorf("outside: %v", err)
+	}
+}
+
 func TestStrangersGetNothing(t *testing.T) {
 	ours, theirs := newAuthority(t), newAuthority(t)
 	svc, _ := newService(t)

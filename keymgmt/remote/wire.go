@@ -100,6 +100,10 @@ func toWire(err error) (int, *wireError) {
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
 			message := err.Error()
+			var inside interface{ Outside() string } // an error that says more than a client is to know
+			if errors.As(err, &inside) {
+				message = inside.Outside()
+			}
 			wire := &wireError{Code: c.code, Message: message[:min(len(message), maxMessage)]}
 			if at, early := keymgmt.NotBefore(err); early {
 				wire.NotBefore = &at

@@ -210,6 +210,9 @@ func (s *Service) sign(ctx context.Context, caller string, r keymgmt.Request) (k
 	}
 	// 6. The key signs what was approved.
 	made, err := s.cfg.Keyring.Sign(ctx, a.approval)
+	if errors.Is(err, keymgmt.ErrUnavailable) {
+		return keymgmt.Signature{}, &failure{fmt.Errorf("sign: %w", err)}
+	}
 	if err != nil {
 		return keymgmt.Signature{}, fmt.Errorf("sign: %w", err)
 	}
@@ -277,7 +280,21 @@ func unavailable(err error) error {
 	if errors.Is(err, keymgmt.ErrUnavailable) {
 		return err
 	}
-	return fmt.Errorf("%w: %v", keymgmt.ErrUnavailable, err)
+	return &failure{err}
+}
+
+// failure is of the signer's own parts: its text, which may name hosts and users of theirs, is for its log.
+type failure struct{ cause error }
+
+// Error tells everything.
+func (f *failure) Error() string { return fmt.Sprintf("%v: %v", keymgmt.ErrUnavailable, f.cause) }
+
+// Unwrap returns keymgmt.ErrUnavailable.
+func (f *failure) Unwrap() error { return keymgmt.ErrUnavailable }
+
+// Outside is what a client is told.
+func (f *failure) Outside() string {
+	return fmt.Sprintf("%v: a part of the signer is not working", keymgmt.ErrUnavailable)
 }
 
 func actor(caller string) audit.Actor { return audit.Actor{Kind: "worker", Name: caller} }

@@ -94,7 +94,7 @@ func (s *Service) look(ctx context.Context) error {
 	w.mu.Unlock()
 	newest, there, err := point(ctx, s.cfg.DB.Reader(), seen.Record)
 	if err != nil {
-		return fmt.Errorf("%w: the journal's past: %v", keymgmt.ErrUnavailable, err)
+		return unavailable(fmt.Errorf("the journal's past: %w", err))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
