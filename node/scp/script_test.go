@@ -313,3 +313,41 @@ func doInvalid(w *world, args []string) error {
 	}
 	return nil
 }
+
+// TestScriptsCanFail: a script that is wrong, or wrong about v0, fails and says where.
+func TestScriptsCanFail(t *testing.T) {
+	const head = "quorum 2 v0 v1 v2\nvalues x y\n"
+	for _, c := range []struct{ script, want string }{
+		{"quorum 2 v0 v1 v2\nfrobnicate", `script:2: unknown directive "frobnicate"`},
+		{"bump x", `unknown value "x"`},
+		{"values x\nbump x", "no quorum was given"},
+		{"values x x", "known already"},
+		{"quorum 2 {1 v1", "a { without }"},
+		{"quorum 2 v1 } v2", "too much"},
+		{"quorum x v1", "invalid syntax"},
+		{"quorum 3 v0 v1\nvalues x\nbump x", "threshold 3 of 2"},
+		{head + "recv v1 shout b=1:x", `unknown statement "shout"`},
+		{head + "recv v1 prepare b=1:x q=2", `"q=2" is no field of prepare`},
+		{head + "recv v1 prepare b=1:x b=2:x", `"b=2:x" is no field of prepare`},
+		{head + "recv v1 prepare p=1:x", "b is missing"},
+		{head + "recv v1 prepare b=1", "no counter:value"},
+		{head + "recv v1 confirm b=1:x p=1:x", "invalid syntax"},
+		{head + "bump x\nemits nothing", "script:4: emits nothing\nv0 sent prepare b=1:x\nscript:\n" + head + "bump x"},
+		{head + "bump x\nemits prepare b=1:y", "v0 sent prepare b=1:x"},
+		{head + "bump x\nemits prepare b=1:x ; prepare b=1:x", "v0 sent prepare b=1:x"},
+		{head + "bump x\nballot-timer armed", "v0: slot 1, prepare"},
+		{head + "bump x\nballot-timer on", "want armed or off"},
+		{head + "ballot-timeout", "the ballot timer is off"},
+		{head + "decided x", "v0 decided 0 times"},
+		{head + "restore externalize c=1:x h=1\ndecided y", "v0 decided 1 times"},
+		{head + "restore externalize c=1:x h=1\nundecided", "v0 decided"},
+		{head + "restore prepare b=1:x h=2", "not a statement of this node"},
+		{head + "bump x\nvalidator no", "v0 has started"},
+		{head + "combine x y", "want values = value"},
+		{head + "valuehash x=high", "invalid syntax"},
+	} {
+		if err := play("script", c.script); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q\nsays %v\nnot %s", c.script, err, c.want)
+		}
+	}
+}
