@@ -22,6 +22,11 @@ func solve(ctx context.Context, f *formula) (model []bool, steps int, err error)
 	if p.refuted { // by unit propagation alone: nothing to search
 		return nil, 0, nil
 	}
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, 0, ErrTime
+	}
 	run := start(f)
 	defer run.stop()
 	for {
@@ -50,6 +55,9 @@ func solve(ctx context.Context, f *formula) (model []bool, steps int, err error)
 	}
 }
 
+// turn is held by the one solver at work: all solvers of a program share a buffer, and two at once would spoil each other's clauses.
+var turn = make(chan struct{}, 1)
+
 // attempt is one run of the solver in a goroutine of its own. The solver cannot be asked to stop; but with every clause that
 // it learns it hands over control for a moment, and there it is stopped.
 type attempt struct {
@@ -59,11 +67,13 @@ type attempt struct {
 	failure any           // at the end: what the solver panicked with, if it did
 }
 
+// start runs the solver, which gives back the turn at its end.
 func start(f *formula) *attempt {
 	r := &attempt{learned: make(chan string), done: make(chan struct{})}
 	s := solver.New(solver.ParseSliceNb(f.clauses, f.vars))
 	s.Certified, s.CertChan = true, r.learned
 	go func() {
+		defer func() { <-turn }()
 		defer close(r.done)
 		defer func() { r.failure = recover() }()
 		if s.Solve() == solver.Sat {
@@ -74,14 +84,27 @@ func start(f *formula) *attempt {
 }
 
 // stop ends the run, if it goes on. The solver is at most at its next clause: sending it over a closed channel panics, which
-// the goroutine catches and ends with. Under the race detector, which takes closing while another sends for a mistake, it is
-// left waiting instead.
+// the goroutine catches and ends with. The race detector takes closing while another sends for a mistake; under it the solver
+// goes on to its own end, and whoever comes next waits for that.
 func (r *attempt) stop() {
 	select {
 	case <-r.done:
 	default:
-		if !raceDetector {
+		if raceDetector {
+			go r.drain()
+		} else {
 			close(r.learned)
+		}
+	}
+}
+
+// drain lets the solver go on, and takes no note of what it learns.
+func (r *attempt) drain() {
+	for {
+		select {
+		case <-r.learned:
+		case <-r.done:
+			return
 		}
 	}
 }

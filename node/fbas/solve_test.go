@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,24 +33,55 @@ func TestSolveRefutes(t *testing.T) {
 	}
 }
 
-// TestSolveEnds: a search that would take years ends with its time, and leaves nobody at work.
+// TestSolveEnds: a search that would take years ends with its time, leaves nobody at work, and lets the next one begin.
 func TestSolveEnds(t *testing.T) {
+	hard := pigeons(14)
+	if raceDetector { // there it goes on to its end
+		hard = pigeons(7)
+	}
 	before := runtime.NumGoroutine()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if model, _, err := solve(ctx, pigeons(14)); model != nil || !errors.Is(err, ErrTime) {
+	if model, _, err := solve(ctx, hard); model != nil || !errors.Is(err, ErrTime) {
 		t.Errorf("%v %v", model, err)
 	}
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
-	for runtime.NumGoroutine() > before && !raceDetector {
+	if model, steps, err := solve(t.Context(), pigeons(4)); model != nil || steps == 0 || err != nil {
+		t.Errorf("the next: %v %d %v", model, steps, err)
+	}
+	for runtime.NumGoroutine() > before {
 		if time.Since(start) > time.Minute {
 			t.Fatal("the solver is still at work")
 		}
 		runtime.Gosched()
 	}
+}
+
+// TestManyAsk: any number of goroutines may ask at once, and one that has no time left does not wait for the others.
+func TestManyAsk(t *testing.T) {
+	s, err := New(leavingOut(12), Absent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if in, err := s.Intersection(t.Context()); err != nil || in.Verdict != Intersects || in.Certificate.Method != Refutation {
+				t.Errorf("%+v %v", in, err)
+			}
+		})
+	}
+	all.Wait()
+	turn <- struct{}{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := s.Intersection(ctx); !errors.Is(err, ErrTime) {
+		t.Errorf("while another is at work: %v", err)
+	}
+	<-turn
 }
 
 // TestProofDoubts: a step that does not follow is refused, and one that does is not.
