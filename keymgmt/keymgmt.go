@@ -66,6 +66,9 @@ const (
 	// KindSCPValue: what a validator signs of a value that it proposes, the XDR of network id, ENVELOPE_TYPE_SCPVALUE,
 	// transaction set hash and close time; the body is signed.
 	KindSCPValue
+	// KindAuthCert: what a validator signs so that its peers know the key of its transport, the XDR of network id,
+	// ENVELOPE_TYPE_AUTH, expiration and key; the SHA-256 of the body is signed.
+	KindAuthCert
 	// KindBitcoin, KindLitecoin, KindBitcoinCash: a PSBT as keymgmt/payload/bitcoin describes it; the digest of each
 	// input of the key's is signed, in the order of the inputs.
 	KindBitcoin
@@ -76,7 +79,7 @@ const (
 )
 
 var kindNames = map[Kind]string{KindTransaction: "transaction", KindChallenge: "challenge", KindCheckpoint: "checkpoint", KindJWT: "jwt",
-	KindStatement: "scp-statement", KindSCPValue: "scp-value", KindBitcoin: "bitcoin", KindLitecoin: "litecoin",
+	KindStatement: "scp-statement", KindSCPValue: "scp-value", KindAuthCert: "auth-cert", KindBitcoin: "bitcoin", KindLitecoin: "litecoin",
 	KindBitcoinCash: "bitcoin-cash", KindEthereum: "ethereum"}
 
 // String returns the kind's name in policies, journals and on the wire.

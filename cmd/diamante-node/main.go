@@ -3,7 +3,7 @@
 //	diamante-node -config node.toml                run until stopped
 //	diamante-node -config node.toml -check-config  read everything that the configuration names, and stop
 //
-// It needs nothing else of ours: no gateway, no signer, no database server.
+// Its key is asked of a signer, or is a seed file in development. It needs nothing else of ours: no gateway, no database server.
 package main
 
 import (
@@ -30,13 +30,15 @@ func main() { boot.Main(run) }
 
 // Config is the node's configuration file. Paths are absolute; secrets are paths.
 type Config struct {
-	Dir        string   `toml:"dir"`         // folder of the ledger's store, made when it does not exist
-	Genesis    string   `toml:"genesis"`     // the network's genesis file
-	Seed       string   `toml:"seed"`        // the validator's seed file; mode 0600. Development only: a key in a file
-	CloseEvery Duration `toml:"close_every"` // target from one ledger to the next, such as "5s"
-	Listen     string   `toml:"listen"`      // address to serve the gateway on, host and port
-	Metrics    string   `toml:"metrics"`     // address to serve metrics on, to the same clients. Optional
-	Clients    []string `toml:"clients"`     // names in the certificates of those who may ask
+	Dir        string   `toml:"dir"`            // folder of the ledger's store, made when it does not exist
+	Genesis    string   `toml:"genesis"`        // the network's genesis file
+	Seed       string   `toml:"seed,omitempty"` // the validator's seed file; mode 0600. Development only: a key in a file
+	CloseEvery Duration `toml:"close_every"`    // target from one ledger to the next, such as "5s"
+	Listen     string   `toml:"listen"`         // address to serve the gateway on, host and port
+	Metrics    string   `toml:"metrics"`        // address to serve metrics on, to the same clients. Optional
+	Clients    []string `toml:"clients"`        // names in the certificates of those who may ask
+	// Signer holds the validator's key, in place of a seed file.
+	Signer *Signer `toml:"signer,omitempty"`
 	// Consensus is whom to agree with. Optional: nobody.
 	Consensus *Consensus `toml:"consensus,omitempty"`
 	TLS       boot.TLS   `toml:"tls"` // the node's certificate and key, and the authority of its clients
@@ -55,12 +57,19 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // Validate checks that everything required is there.
 func (c *Config) Validate() error {
 	switch {
-	case c.Dir == "" || c.Genesis == "" || c.Seed == "":
-		return errors.New("dir, genesis and seed are required")
+	case c.Dir == "" || c.Genesis == "":
+		return errors.New("dir and genesis are required")
+	case (c.Seed == "") == (c.Signer == nil):
+		return errors.New("either a seed or a signer is required")
 	case c.Listen == "" || len(c.Clients) == 0:
 		return errors.New("listen and clients are required")
 	case c.CloseEvery <= 0:
 		return errors.New("close_every must be positive")
+	}
+	if c.Signer != nil {
+		if err := c.Signer.Validate(); err != nil {
+			return err
+		}
 	}
 	if c.Consensus != nil {
 		if err := c.Consensus.Validate(); err != nil {
@@ -92,14 +101,14 @@ func checkConfig(cfg Config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	seed, err := node.LoadSeed(cfg.Seed)
+	signer, err := cfg.key()
 	if err != nil {
 		return err
 	}
 	if _, err := cfg.TLS.ServerConfig(cfg.Clients...); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "network %q, root %s, validator %s\n", first.Passphrase, first.Root, seed.NodeID())
+	_, err = fmt.Fprintf(stdout, "network %q, root %s, validator %s\n", first.Passphrase, first.Root, signer.NodeID())
 	return err
 }
 
@@ -110,7 +119,7 @@ func serve(ctx context.Context, cfg Config, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	seed, err := node.LoadSeed(cfg.Seed)
+	signer, err := cfg.key()
 	if err != nil {
 		return err
 	}
@@ -120,7 +129,7 @@ func serve(ctx context.Context, cfg Config, stdout io.Writer) (err error) {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	of := node.Config{Dir: cfg.Dir, Genesis: first, CloseEvery: time.Duration(cfg.CloseEvery), Signer: seed, Registerer: registry, Logger: log}
+	of := node.Config{Dir: cfg.Dir, Genesis: first, CloseEvery: time.Duration(cfg.CloseEvery), Signer: signer, Registerer: registry, Logger: log}
 	if cfg.Consensus != nil {
 		if err := cfg.Consensus.join(&of); err != nil {
 			return err
@@ -155,6 +164,6 @@ func serve(ctx context.Context, cfg Config, stdout io.Writer) (err error) {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 		group.Go(func() error { return boot.Serve(ctx, boot.Server(mux, log), metrics) })
 	}
-	log.Info("serving", "address", listener.Addr().String(), "network", string(first.Passphrase), "validator", seed.NodeID().String())
+	log.Info("serving", "address", listener.Addr().String(), "network", string(first.Passphrase), "validator", signer.NodeID().String())
 	return group.Wait()
 }

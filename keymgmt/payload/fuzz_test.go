@@ -38,6 +38,7 @@ func FuzzDecode(f *testing.F) {
 		confirm(ballot(5, valueA), 4, 2, 3), externalize(ballot(2, valueA), 3)} {
 		f.Add(uint8(keymgmt.KindStatement), statement(77, pledge))
 	}
+	f.Add(uint8(keymgmt.KindAuthCert), authCert(7))
 	f.Add(uint8(keymgmt.KindSCPValue), closing(xdr.StellarValue{CloseTime: 7}))
 	f.Add(uint8(keymgmt.KindBitcoin), psbt(allInputs))
 	f.Add(uint8(keymgmt.KindLitecoin), psbt(allInputs))

@@ -42,6 +42,7 @@ type Meaning struct {
 	JWT        *JWT
 	Statement  *Statement
 	SCPValue   *SCPValue
+	AuthCert   *AuthCert
 	Bitcoin    *bitcoin.Transaction // of all three chains
 	Ethereum   *ethereum.Transaction
 
@@ -128,6 +129,8 @@ func Decode(kind keymgmt.Kind, body []byte) (Meaning, error) {
 		err = m.readStatement(body)
 	case keymgmt.KindSCPValue:
 		err = m.readSCPValue(body)
+	case keymgmt.KindAuthCert:
+		err = m.readAuthCert(body)
 	case keymgmt.KindBitcoin:
 		err = m.readBitcoin(bitcoin.Bitcoin, body)
 	case keymgmt.KindLitecoin:

@@ -203,6 +203,8 @@ func (p *Policy) decide(r keymgmt.Request, m payload.Meaning, facts Facts) (*App
 		err = p.statement(rule, m.Statement, facts)
 	case m.SCPValue != nil && rule.SCP != nil:
 		err = p.proposal(rule, m.SCPValue, facts)
+	case m.AuthCert != nil && rule.SCP != nil:
+		err = p.vouching(m.AuthCert, facts)
 	default:
 		err = deny("kind", "key %s may not sign a %s", r.Key, r.Kind)
 	}

@@ -91,6 +91,22 @@ func (p *Policy) proposal(k *Key, v *payload.SCPValue, facts Facts) error {
 	return nil
 }
 
+// maxVouching bounds for how long a validator may vouch for a transport key: a thief of that key is the validator for no longer.
+const maxVouching = 2 * time.Hour
+
+// vouching decides on a validator's word for the key of its transport.
+func (p *Policy) vouching(c *payload.AuthCert, facts Facts) error {
+	switch {
+	case c.Network != p.network:
+		return deny("network", "the certificate is for network %s", c.Network)
+	case !c.Expires.After(facts.Now):
+		return deny("scp.vouching", "it ended at %s", c.Expires.Format(time.RFC3339))
+	case c.Expires.After(facts.Now.Add(maxVouching)):
+		return deny("scp.vouching", "it ends at %s, more than %s ahead", c.Expires.Format(time.RFC3339), maxVouching)
+	}
+	return nil
+}
+
 func (r *SCPRule) upgrades(u payload.Upgrade) bool {
 	return slices.ContainsFunc(r.Upgrades, func(a UpgradeRule) bool {
 		return a.Parameter == parameterName(u.Parameter) && slices.Contains(a.To, u.New)
@@ -118,6 +134,7 @@ func (r *SCPRule) validate(k *Key) error {
 
 func (r *SCPRule) explain(k *Key, say func(format string, args ...any)) {
 	say("speaks in consensus for validator %s, never against what it has said, with close times up to %s ahead", k.Public.account(), seconds(r.MaxSeconds))
+	say("vouches for the key of its transport, for up to %s", maxVouching)
 	if len(r.QuorumSets) > 0 {
 		say("says that it trusts %s and nobody else", hashes(r.QuorumSets))
 	}

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -115,6 +116,34 @@ func TestValidatorWithoutAPastThatIsKnown(t *testing.T) {
 	key := b.rule(distribution).ID
 	if _, err := b.decide(v.Request(key, "r", v.Proposal('x', now)), facts()); !errors.Is(err, keymgmt.ErrDenied) {
 		t.Errorf("with a key that is not for it: %v", err)
+	}
+}
+
+// TestVouching: a validator's word for a transport key is for its network, and for an hour or two.
+func TestVouching(t *testing.T) {
+	b, v := newValidator(t)
+	body := func(network protocol.Hash, expires time.Time) []byte {
+		raw := binary.BigEndian.AppendUint32(append([]byte(nil), network[:]...), uint32(xdr.EnvelopeTypeEnvelopeTypeAuth))
+		return append(binary.BigEndian.AppendUint64(raw, uint64(expires.Unix())), make([]byte, 32)...)
+	}
+	for name, tt := range map[string]struct {
+		key     string
+		network protocol.Hash
+		after   time.Duration
+		want    string
+	}{
+		"an hour":         {speaking, v.Network, time.Hour, ""},
+		"two hours":       {speaking, v.Network, 2 * time.Hour, ""},
+		"longer":          {speaking, v.Network, 2*time.Hour + time.Second, "scp.vouching"},
+		"over":            {speaking, v.Network, 0, "scp.vouching"},
+		"another network": {speaking, protocol.Hash{1}, time.Hour, "network"},
+		"another key":     {distribution, v.Network, time.Hour, "may not sign"},
+	} {
+		r := keymgmt.Request{Key: b.rule(tt.key).ID, Kind: keymgmt.KindAuthCert, Body: body(tt.network, now.Add(tt.after)), Ref: "r"}
+		_, err := b.decide(r, facts())
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, keymgmt.ErrDenied) || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
 	}
 }
 

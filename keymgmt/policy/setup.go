@@ -18,6 +18,9 @@ type Setup struct {
 	Signer  string // the signer's name in its own certificate
 	Publics Publics
 
+	// Validators are the validators whose keys the signer holds. Optional.
+	Validators []ValidatorKey
+
 	AssetCode     string // of the asset that Publics.Issuing issues
 	HomeDomain    string // where the stellar.toml is
 	WebAuthDomain string // where SEP-10 is answered
@@ -35,6 +38,14 @@ type Setup struct {
 	ReserveAge time.Duration
 }
 
+// ValidatorKey is the key of a validator.
+type ValidatorKey struct {
+	ID         string // of the key
+	Public     protocol.AccountID
+	Caller     string          // the node's name in its client certificate
+	QuorumSets []protocol.Hash // whom it may say it trusts; none: anybody
+}
+
 // Bounds is how much may leave an account.
 type Bounds struct{ PerTransaction, PerDay Quantity }
 
@@ -48,6 +59,7 @@ const (
 	setupSeconds   = 600
 	setupOps       = 10
 	setupToken     = 24 * 60 * 60
+	setupAhead     = 60 // seconds, as the network allows
 )
 
 // File returns the rules: root funds the two anchor accounts and nothing else; issuing sets itself up, authorises
@@ -73,6 +85,14 @@ func (s Setup) File() (File, error) {
 			HomeDomains: []string{s.HomeDomain}, ClientDomain: true}}},
 		{"audit/log", s.Publics.Log, Key{Checkpoint: &CheckpointRule{Origin: s.LogOrigin}}},
 		{"signer/log", s.Publics.SignerLog, Key{Checkpoint: &CheckpointRule{Origin: s.SignerOrigin}, Callers: []string{s.Signer}}},
+	}
+	for _, v := range s.Validators {
+		key := Key{SCP: &SCPRule{MaxSeconds: setupAhead, QuorumSets: v.QuorumSets}, Callers: []string{v.Caller}}
+		rules = append(rules, struct {
+			id     string
+			public protocol.AccountID
+			key    Key
+		}{v.ID, v.Public, key})
 	}
 	f := File{Format: Format, Version: s.Version, Network: s.Network}
 	for _, r := range rules {

@@ -112,9 +112,7 @@ func (f *Federated) hear(from protocol.AccountID, env xdr.ScpEnvelope) Verdict {
 
 // take gives an envelope to the machine as soon as everything that it names is there and its slot has come.
 func (f *Federated) take(from protocol.AccountID, key envelopeKey, env xdr.ScpEnvelope) error {
-	if _, later := f.waiting[key]; later {
-		delete(f.waiting, key) // what came first is older, or the machine will say so
-	}
+	delete(f.waiting, key) // what came first is older, or the machine will say so
 	missing := map[protocol.Hash]bool{}
 	if key.slot > f.last {
 		values, err := valuesOf(env.Statement)

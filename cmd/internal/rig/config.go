@@ -45,7 +45,7 @@ func (r *Rig) writeSignerConfig() error {
 		return err
 	}
 	return r.writeConfig("signer", table{
-		"listen": loopback(r.ports.Signer), "allowed_clients": []string{GatewayName, TreasuryName}, "tls": tlsTable(material),
+		"listen": loopback(r.ports.Signer), "allowed_clients": []string{GatewayName, NodeName, TreasuryName}, "tls": tlsTable(material),
 		"pkcs11": table{"module": module, "token_label": "diamante", "pin_file": r.Path("secret", "pin"), "max_sessions": 16,
 			"softhsm_conf": r.softhsmConf()},
 		"database": table{"url_file": r.databaseURLFile(schema.Signer), "max_connections": 16},

@@ -38,7 +38,10 @@ const (
 )
 
 // keyIDs are the keys that live in the token.
-var keyIDs = []string{"network/root", "anchor/usd/issuing", "anchor/usd/distribution", "anchor/sep10", "anchor/jwt", "audit/log", signerLog}
+var keyIDs = []string{"network/root", "anchor/usd/issuing", "anchor/usd/distribution", "anchor/sep10", "anchor/jwt", "audit/log", signerLog, validatorKey}
+
+// validatorKey is the key of the bank's own validator. The other validators' keys are files: theirs are other institutions'.
+const validatorKey = "network/validator"
 
 // signerLog is the key of the signer's own log.
 const signerLog = "signer/log"
@@ -71,7 +74,7 @@ func (r *Rig) prepare(ctx context.Context) error {
 	if err := r.writeGenesis(keys); err != nil {
 		return err
 	}
-	if err := r.writeNodeConfigs(); err != nil {
+	if err := r.writeNodeConfigs(keys); err != nil {
 		return err
 	}
 	return r.writeGatewayConfig(keys)
@@ -226,11 +229,16 @@ func (r *Rig) writePolicy(keys map[string]protocol.AccountID) error {
 		}
 		return q
 	}
+	ids, err := r.validators(keys)
+	if err != nil {
+		return err
+	}
 	file, err := policy.Setup{
 		Version: 1, Network: Passphrase, Gateway: GatewayName, Signer: SignerName,
 		Publics: policy.Publics{Root: keys["network/root"], Issuing: keys["anchor/usd/issuing"],
 			Distribution: keys["anchor/usd/distribution"], Challenge: keys["anchor/sep10"], Token: keys["anchor/jwt"], Log: keys["audit/log"], SignerLog: keys[signerLog]},
-		AssetCode: AssetCode, HomeDomain: r.HomeDomain(), WebAuthDomain: r.HomeDomain(), TokenIssuer: r.PublicURL(), LogOrigin: r.logOrigin(), SignerOrigin: r.signerOrigin(),
+		Validators: []policy.ValidatorKey{{ID: validatorKey, Public: keys[validatorKey], Caller: NodeName, QuorumSets: []protocol.Hash{quorumHash(ids)}}},
+		AssetCode:  AssetCode, HomeDomain: r.HomeDomain(), WebAuthDomain: r.HomeDomain(), TokenIssuer: r.PublicURL(), LogOrigin: r.logOrigin(), SignerOrigin: r.signerOrigin(),
 		Asset:    policy.Bounds{PerTransaction: quantity(assetPerTransaction), PerDay: quantity(assetPerDay)},
 		Native:   policy.Bounds{PerTransaction: quantity(nativePerTransaction), PerDay: quantity(nativePerDay)},
 		Starting: quantity(startingBalance), Attestors: attestors, ReserveAge: treasuryAge,

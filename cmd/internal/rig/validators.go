@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/stellar/go-stellar-sdk/xdr"
+
 	"github.com/diamante/gateway/node"
 	"github.com/diamante/gateway/node/protocol"
+	"github.com/diamante/gateway/node/scp"
 )
 
 // Validators is how many validators a rig's network has, of which Agree must agree on each ledger. The first is the bank's own,
@@ -27,9 +30,10 @@ func suffix(i int) string {
 
 func (r *Rig) seedFile(i int) string { return r.Path("secret", "validator"+suffix(i)+".seed") }
 
-// validators returns the keys of all validators, which it makes the first time.
-func (r *Rig) validators() (out []protocol.AccountID, err error) {
-	for i := range Validators {
+// validators returns the keys of all validators: the bank's own, which is in the token, and the others', made the first time.
+func (r *Rig) validators(keys map[string]protocol.AccountID) (out []protocol.AccountID, err error) {
+	out = append(out, keys[validatorKey])
+	for i := 1; i < Validators; i++ {
 		path := r.seedFile(i)
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 			if _, err := node.CreateSeed(path); err != nil {
@@ -52,8 +56,17 @@ func (r *Rig) doorOf(i int) int {
 	return r.ports.Others[i-1]
 }
 
-func (r *Rig) writeNodeConfigs() error {
-	ids, err := r.validators()
+// quorumHash is what validators say of whom they trust.
+func quorumHash(ids []protocol.AccountID) protocol.Hash {
+	set := xdr.ScpQuorumSet{Threshold: Agree, InnerSets: []xdr.ScpQuorumSet{}}
+	for _, id := range ids {
+		set.Validators = append(set.Validators, xdr.NodeId(id.XDR()))
+	}
+	return protocol.Hash(scp.HashQuorumSet(scp.NormalQuorumSet(set)))
+}
+
+func (r *Rig) writeNodeConfigs(keys map[string]protocol.AccountID) error {
+	ids, err := r.validators(keys)
 	if err != nil {
 		return err
 	}
@@ -69,13 +82,18 @@ func (r *Rig) writeNodeConfigs() error {
 				peers = append(peers, table{"id": id.String(), "address": loopback(r.ports.Peers[j])})
 			}
 		}
-		err := r.writeConfig("node"+suffix(i), table{
-			"dir": r.Path("ledger" + suffix(i)), "genesis": r.GenesisFile(), "seed": r.seedFile(i), "close_every": r.opts.CloseEvery.String(),
+		config := table{
+			"dir": r.Path("ledger" + suffix(i)), "genesis": r.GenesisFile(), "close_every": r.opts.CloseEvery.String(),
 			"listen": loopback(r.doorOf(i)), "clients": []string{GatewayName, TreasuryName}, "tls": tlsTable(material),
 			"consensus": table{"listen": loopback(r.ports.Peers[i]), "peer": peers,
 				"quorum_set": table{"threshold": Agree, "validators": trusted}},
-		})
-		if err != nil {
+		}
+		if i == 0 {
+			config["signer"] = table{"url": "https://" + loopback(r.ports.Signer), "name": SignerName, "key": validatorKey, "public": ids[0].String()}
+		} else {
+			config["seed"] = r.seedFile(i)
+		}
+		if err := r.writeConfig("node"+suffix(i), config); err != nil {
 			return err
 		}
 	}
