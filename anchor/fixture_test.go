@@ -125,7 +125,7 @@ func (f *fixture) start() {
 // within polls until what holds; it says what was seen last when it never does.
 func (f *fixture) within(what string, holds func() (bool, any)) {
 	f.t.Helper()
-	deadline, tick := time.After(30*time.Second), time.NewTicker(10*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(10*time.Millisecond)
 	defer tick.Stop()
 	for {
 		ok, seen := holds()
@@ -134,7 +134,7 @@ func (f *fixture) within(what string, holds func() (bool, any)) {
 		}
 		select {
 		case <-deadline:
-			f.t.Fatalf("%s: not within 30 s; last seen %+v; %s", what, seen, f.state())
+			f.t.Fatalf("%s: not within two minutes; last seen %+v; %s", what, seen, f.state())
 		case <-tick.C:
 		}
 	}

@@ -281,12 +281,12 @@ func (r *rig) key(id string) keymgmt.KeyID {
 // within waits until what holds.
 func (r *rig) within(what string, holds func() bool) {
 	r.t.Helper()
-	deadline, tick := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
 		select {
 		case <-deadline:
-			r.t.Fatalf("not within 30 s: %s", what)
+			r.t.Fatalf("not within two minutes: %s", what)
 		case <-tick.C:
 		}
 	}

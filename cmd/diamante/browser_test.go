@@ -37,14 +37,19 @@ func newBrowser(t *testing.T) *browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("needs chromium")
+		t.Fatal("needs chromium: make deps")
+	}
+	// Not t.TempDir: a process of the browser's may write there for a moment after the browser has ended.
+	profile, err := os.MkdirTemp("", "diamante-browser-")
+	if err != nil {
+		t.Fatal(err)
 	}
 	in, theirIn, err1 := os.Pipe()
 	out, theirOut, err2 := os.Pipe()
 	if err1 != nil || err2 != nil {
 		t.Fatal(err1, err2)
 	}
-	args := []string{"--headless=new", "--remote-debugging-pipe", "--user-data-dir=" + t.TempDir(), "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
+	args := []string{"--headless=new", "--remote-debugging-pipe", "--user-data-dir=" + profile, "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--window-size=1000,760"}
 	if os.Getuid() == 0 {
 		args = append(args, "--no-sandbox") // it refuses to run as root with one
@@ -67,6 +72,7 @@ func newBrowser(t *testing.T) *browser {
 		theirOut.Close()
 		<-done
 		out.Close()
+		_ = os.RemoveAll(profile)
 	})
 	var target struct {
 		ID      string `json:"targetId"`
@@ -161,7 +167,7 @@ func (b *browser) run(expression string) string {
 // until waits for an expression to be true on the page.
 func (b *browser) until(expression string) {
 	b.t.Helper()
-	deadline, tick := time.After(30*time.Second), time.NewTicker(20*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
 	for b.run(expression) != "true" {
 		select {

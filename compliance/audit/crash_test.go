@@ -87,7 +87,7 @@ func TestRestoredIntoYoungerCluster(t *testing.T) {
 	execute(t, owner, `SET session_replication_role = replica; UPDATE audit.leaf SET xid = '99999999999'::xid8`)
 	db := openURL(t, role)
 	record(t, db, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := sequencer(t, db, s, 0).Run(ctx); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("got %v", err)

@@ -19,7 +19,7 @@ const testInterval = 10 * time.Millisecond
 // eventually polls until ok, or fails the test.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -142,7 +142,7 @@ func run(t testing.TB, seq *audit.Sequencer) (stop func() error) {
 
 func wait(t testing.TB, db *audit.DB, id audit.RecordID) (int64, audit.Checkpoint) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	idx, c, err := audit.WaitIndexed(ctx, db.Reader(), id)
 	if err != nil {
@@ -400,7 +400,7 @@ func TestCorruption(t *testing.T) {
 			execute(t, owner, `SET session_replication_role = replica; `+damage)
 			seq := sequencer(t, db, s, 0)
 			again := make(chan error, 1)
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
 			record(t, db, 1)
 			go func() { again <- seq.Run(ctx) }()

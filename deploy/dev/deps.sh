@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs what the development system and the tests run beside Go: PostgreSQL, SoftHSM, a C compiler for the signer,
-# and xmllint for checking bank files. Does nothing where all of it is there.
+# xmllint for checking bank files, and a browser for the pages that officers approve on. Does nothing where all of it is there.
 set -eu
 
 missing=""
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
 command -v xmllint >/dev/null || missing="$missing libxml2-utils"
 command -v xz >/dev/null || missing="$missing xz-utils"
+command -v chromium >/dev/null || missing="$missing chromium"
 command -v softhsm2-util >/dev/null || missing="$missing softhsm2"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0

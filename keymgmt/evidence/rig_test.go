@@ -223,7 +223,7 @@ func (r *rig) signed(ref string) (keymgmt.Request, keymgmt.Signature, evidence.B
 // file makes evidence, once the log is signed so far.
 func (r *rig) file(of evidence.Of, withoutPolicy bool) []byte {
 	r.t.Helper()
-	deadline, tick := time.After(20*time.Second), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for {
 		file, err := evidence.Make(r.t.Context(), r.db.Reader(), r.log, of, withoutPolicy)

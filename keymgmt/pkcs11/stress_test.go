@@ -86,7 +86,7 @@ func closeBehind(t *testing.T, ring *Keyring) {
 func more(ctx context.Context, t *testing.T, counter *atomic.Int64, n int64) {
 	t.Helper()
 	want := counter.Load() + n
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for counter.Load() < want {

@@ -100,7 +100,7 @@ func TestEndings(t *testing.T) {
 
 func untilAnswer(t *testing.T, s *service.Service, r keymgmt.Request) keymgmt.Signature {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

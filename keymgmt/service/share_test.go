@@ -52,7 +52,7 @@ func TestNobodyTakesEveryTurn(t *testing.T) {
 	}
 	signs := func(caller string, request keymgmt.Request) {
 		t.Helper()
-		soon, done := context.WithTimeout(t.Context(), 10*time.Second)
+		soon, done := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer done()
 		if _, err := svc.For(caller).Sign(soon, request); err != nil {
 			t.Errorf("%s with key %s: %v", caller, request.Key, err)
