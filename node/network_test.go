@@ -17,6 +17,7 @@ import (
 	"github.com/diamante/gateway/node/nodetest"
 	"github.com/diamante/gateway/node/overlay"
 	"github.com/diamante/gateway/node/protocol"
+	"github.com/diamante/gateway/node/scp"
 	"github.com/diamante/gateway/node/txbuild"
 )
 
@@ -137,6 +138,36 @@ func (v *validators) at(i int) uint32 {
 		v.t.Fatal(err)
 	}
 	return s.Ledger
+}
+
+// TestQuorumSetChanges: whom a validator trusts can be changed while it runs, but not so that the network could split.
+func TestQuorumSetChanges(t *testing.T) {
+	v := newValidators(t, 3, 2, time.Second)
+	v.reaches(3, 0, 1, 2)
+	alone := xdr.ScpQuorumSet{Threshold: 1, Validators: v.cfgs[0].QuorumSet.Validators[:1], InnerSets: []xdr.ScpQuorumSet{}}
+	if err := v.nodes[0].SetQuorumSet(t.Context(), alone); !errors.Is(err, node.ErrSplit) {
+		t.Errorf("alone beside two others: %v", err)
+	}
+	if err := v.nodes[0].SetQuorumSet(t.Context(), xdr.ScpQuorumSet{Threshold: 2, Validators: alone.Validators}); !errors.Is(err, scp.ErrQuorumSet) {
+		t.Errorf("two of one: %v", err)
+	}
+	// With all three needed, the network stands without one of them as soon as a quorum needs it.
+	all := v.cfgs[0].QuorumSet
+	all.Threshold = 3
+	for _, n := range v.nodes {
+		if err := n.SetQuorumSet(t.Context(), all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.reaches(v.at(0)+3, 0, 1, 2)
+	two := v.cfgs[0].QuorumSet
+	for _, n := range v.nodes[:2] {
+		if err := n.SetQuorumSet(t.Context(), two); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.stops[2]()
+	v.reaches(v.at(0)+3, 0, 1)
 }
 
 // TestFour: four validators agree; one may be away and catches up when it returns; without two no ledger closes, and when one

@@ -85,6 +85,8 @@ func (c Config) Validate() error {
 // Node is one validator. Its methods are safe for concurrent use.
 type Node struct {
 	passphrase protocol.Passphrase
+	id         protocol.AccountID
+	clock      herder.Clock
 	ledger     *ledger.Ledger
 	herder     *herder.Herder
 	consensus  *herder.Federated
@@ -119,7 +121,10 @@ func New(cfg Config) (_ *Node, err error) {
 		cfg.Logger = slog.Default()
 	}
 	cfg.Genesis.CloseTime = cfg.Genesis.CloseTime.UTC() // the store compares the genesis as it is written down
-	n := &Node{passphrase: cfg.Genesis.Passphrase, logger: cfg.Logger, changed: make(chan struct{}), state: fresh}
+	if cfg.Clock == nil {
+		cfg.Clock = herder.SystemClock{}
+	}
+	n := &Node{passphrase: cfg.Genesis.Passphrase, id: cfg.Signer.NodeID(), clock: cfg.Clock, logger: cfg.Logger, changed: make(chan struct{}), state: fresh}
 	if n.ledger, err = ledger.Open(cfg.Dir, cfg.Genesis); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
@@ -184,6 +189,7 @@ func (n *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { n.consensus.Run(ctx); return nil })
 	group.Go(func() error { return n.herder.Run(ctx) })
+	group.Go(func() error { n.watchQuorums(ctx); return nil })
 	if n.overlay != nil {
 		group.Go(func() error { return n.overlay.Run(ctx) })
 	}

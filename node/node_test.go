@@ -389,6 +389,23 @@ func TestMetrics(t *testing.T) {
 		}
 		s.closeOne(t, n)
 	}
+	want := map[string]float64{"node_ledger_seq": 4, "node_queue_transactions": 0, "node_transactions_total success": 1,
+		"node_transactions_total failed": 1, "node_ledger_close_seconds": 3, "node_quorum intersection": 1, "node_quorum nodes": 1,
+		"node_quorum unknown_nodes": 0, "node_quorum top_tier": 1, "node_quorum smallest_blocking_set": 1, "node_quorum smallest_splitting_set": -1}
+	// The quorum sets are analysed in the background.
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !maps.Equal(gathered(t, registry), want) {
+		select {
+		case <-deadline:
+			t.Fatalf("metrics %v, want %v", gathered(t, registry), want)
+		case <-tick.C:
+		}
+	}
+}
+
+func gathered(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -403,9 +420,5 @@ func TestMetrics(t *testing.T) {
 			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
-	want := map[string]float64{"node_ledger_seq": 4, "node_queue_transactions": 0, "node_transactions_total success": 1,
-		"node_transactions_total failed": 1, "node_ledger_close_seconds": 3}
-	if !maps.Equal(got, want) {
-		t.Errorf("metrics %v, want %v", got, want)
-	}
+	return got
 }

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
 
+	"github.com/diamante/gateway/cmd/internal/boot"
 	"github.com/diamante/gateway/node"
 	"github.com/diamante/gateway/node/herder"
 	"github.com/diamante/gateway/node/overlay"
@@ -117,4 +123,36 @@ func (c *Consensus) join(cfg *node.Config) (err error) {
 		cfg.Upgrades = func() herder.Upgrades { return want }
 	}
 	return nil
+}
+
+// reread takes the quorum set from the configuration's file again whenever the program is sent a hang-up, until ctx ends. What the
+// node refuses changes nothing.
+func (c Config) reread(ctx context.Context, n *node.Node, log *slog.Logger) {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGHUP)
+	defer signal.Stop(told)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-told:
+		}
+		var now Config
+		err := boot.Load(c.file, &now)
+		if err == nil && now.Consensus == nil {
+			err = errors.New("it names no consensus")
+		}
+		var quorum xdr.ScpQuorumSet
+		if err == nil {
+			quorum, err = now.Consensus.QuorumSet.read()
+		}
+		if err == nil {
+			err = n.SetQuorumSet(ctx, quorum)
+		}
+		if err != nil {
+			log.Error("the quorum set stays as it is", "file", c.file, "error", err)
+			continue
+		}
+		log.Info("the quorum set was read again", "file", c.file)
+	}
 }

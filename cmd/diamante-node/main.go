@@ -2,6 +2,7 @@
 //
 //	diamante-node -config node.toml                run until stopped
 //	diamante-node -config node.toml -check-config  read everything that the configuration names, and stop
+//	kill -HUP PID                                  take the quorum set from the file again, if it is safe
 //
 // Its key is asked of a signer, or is a seed file in development. It needs nothing else of ours: no gateway, no database server.
 package main
@@ -42,6 +43,8 @@ type Config struct {
 	// Consensus is whom to agree with. Optional: nobody.
 	Consensus *Consensus `toml:"consensus,omitempty"`
 	TLS       boot.TLS   `toml:"tls"` // the node's certificate and key, and the authority of its clients
+
+	file string // where it was read
 }
 
 // Duration is a time.Duration in a configuration, written as "5s".
@@ -90,6 +93,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := boot.Load(*path, &cfg); err != nil {
 		return err
 	}
+	cfg.file = *path
 	if *check {
 		return checkConfig(cfg, stdout)
 	}
@@ -154,6 +158,9 @@ func serve(ctx context.Context, cfg Config, stdout io.Writer) (err error) {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.Run(ctx) })
+	if cfg.Consensus != nil {
+		group.Go(func() error { cfg.reread(ctx, n, log); return nil })
+	}
 	group.Go(func() error { return server.Serve(ctx, listener) })
 	if cfg.Metrics != "" {
 		metrics, err := boot.Listen(cfg.Metrics, serverTLS)

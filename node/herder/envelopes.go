@@ -1,6 +1,8 @@
 package herder
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/stellar/go-stellar-sdk/xdr"
@@ -232,6 +234,46 @@ func (f *Federated) fetch(now time.Time) time.Time {
 		f.cfg.Network.Send(r.to, m)
 	}
 	return next
+}
+
+// QuorumSets returns those whose word matters, with whom each trusts by what it said last; nil where that is not known.
+func (f *Federated) QuorumSets() map[protocol.AccountID]*xdr.ScpQuorumSet {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make(map[protocol.AccountID]*xdr.ScpQuorumSet, len(f.members))
+	for id, hash := range f.members {
+		if out[id] = nil; hash != (protocol.Hash{}) {
+			if set, known := f.sets[hash]; known {
+				out[id] = &set
+			}
+		}
+	}
+	return out
+}
+
+// SetQuorumSet changes whom this validator trusts, and waits until it has. It is refused if it is not sane.
+func (f *Federated) SetQuorumSet(ctx context.Context, q xdr.ScpQuorumSet) error {
+	done := make(chan error, 1)
+	f.enter(func(f *Federated) error {
+		err := f.node.SetQuorumSet(q)
+		if err == nil {
+			local, hash := f.node.QuorumSet()
+			f.mu.Lock()
+			f.sets[protocol.Hash(hash)] = local.XDR()
+			f.countMembers()
+			f.mu.Unlock()
+		}
+		done <- err
+		return nil
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.stop:
+		return fmt.Errorf("%w: stopped", protocol.ErrUnavailable)
+	}
 }
 
 // join notes which quorum set a member names, and whose word matters because of that. The caller holds f.mu.
