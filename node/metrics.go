@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	seq     prometheus.Gauge
 	closing prometheus.Histogram
+	agreed  prometheus.Histogram
 	applied *prometheus.CounterVec
 	quorum  *prometheus.GaugeVec
 }
@@ -23,6 +24,8 @@ func newMetrics(r prometheus.Registerer, queued func() int) (*metrics, error) {
 		seq: prometheus.NewGauge(prometheus.GaugeOpts{Name: "node_ledger_seq", Help: "Sequence number of the last closed ledger."}),
 		closing: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "node_ledger_close_seconds",
 			Help: "Time from a decided value to a durable ledger.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+		agreed: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "node_consensus_seconds",
+			Help: "Time from this validator's proposal to the decision on its slot.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 16)}),
 		applied: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "node_transactions_total",
 			Help: "Transactions in closed ledgers, by result."}, []string{"result"}),
 	}
@@ -34,7 +37,7 @@ func newMetrics(r prometheus.Registerer, queued func() int) (*metrics, error) {
 	}
 	queue := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "node_queue_transactions", Help: "Transactions that wait for a ledger."},
 		func() float64 { return float64(queued()) })
-	for _, c := range []prometheus.Collector{m.seq, m.closing, m.applied, m.quorum, queue} {
+	for _, c := range []prometheus.Collector{m.seq, m.closing, m.agreed, m.applied, m.quorum, queue} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -31,7 +31,22 @@ type validators struct {
 	stops []func()
 }
 
+// newValidators makes and starts them.
 func newValidators(t testing.TB, count, threshold int, every time.Duration) *validators {
+	t.Helper()
+	v := makeValidators(t, count, threshold, every)
+	v.startAll()
+	return v
+}
+
+func (v *validators) startAll() {
+	v.t.Helper()
+	for i := range v.cfgs {
+		v.start(i)
+	}
+}
+
+func makeValidators(t testing.TB, count, threshold int, every time.Duration) *validators {
 	t.Helper()
 	v := &validators{t: t, root: nodetest.NewWallet(t), nodes: make([]*node.Node, count), stops: make([]func(), count)}
 	quorum := xdr.ScpQuorumSet{Threshold: xdr.Uint32(threshold), InnerSets: []xdr.ScpQuorumSet{}}
@@ -61,7 +76,6 @@ func newValidators(t testing.TB, count, threshold int, every time.Duration) *val
 				v.cfgs[i].Peers.Preferred = append(v.cfgs[i].Peers.Preferred, p)
 			}
 		}
-		v.start(i)
 	}
 	return v
 }

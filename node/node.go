@@ -64,7 +64,8 @@ type Config struct {
 	// Logger is told what nobody is answered; nil means slog.Default.
 	Logger *slog.Logger
 
-	wrap func(herder.Consensus) herder.Consensus // nil: nothing. Tests put one that fails.
+	agreed func(took time.Duration)                // nil: nobody. Benchmarks put one that counts.
+	wrap   func(herder.Consensus) herder.Consensus // nil: nothing. Tests put one that fails.
 }
 
 // Validate checks c. What the genesis and the herder demand is checked by them, in New.
@@ -175,7 +176,13 @@ func (n *Node) agree(cfg Config) error {
 		attach = func(d herder.Driver) herder.Consensus { return cfg.wrap(n.consensus.Attach(d)) }
 	}
 	n.herder, err = herder.New(herder.Config{Passphrase: cfg.Genesis.Passphrase, Ledger: n.ledger, Signer: cfg.Signer, Consensus: attach,
-		CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Upgrades: n.consensus.Wanted, Clock: cfg.Clock, Closed: n.closed, Logger: cfg.Logger})
+		CloseEvery: cfg.CloseEvery, MaxLead: cfg.MaxLead, QueueOps: cfg.QueueOps, Upgrades: n.consensus.Wanted, Clock: cfg.Clock, Closed: n.closed, Agreed: func(took time.Duration) {
+			n.metrics.agreed.Observe(took.Seconds())
+			if cfg.agreed != nil {
+				cfg.agreed(took)
+			}
+		},
+		Logger: cfg.Logger})
 	return err
 }
 

@@ -390,7 +390,7 @@ func TestMetrics(t *testing.T) {
 		s.closeOne(t, n)
 	}
 	want := map[string]float64{"node_ledger_seq": 4, "node_queue_transactions": 0, "node_transactions_total success": 1,
-		"node_transactions_total failed": 1, "node_ledger_close_seconds": 3, "node_quorum intersection": 1, "node_quorum nodes": 1,
+		"node_transactions_total failed": 1, "node_ledger_close_seconds": 3, "node_consensus_seconds": 3, "node_quorum intersection": 1, "node_quorum nodes": 1,
 		"node_quorum unknown_nodes": 0, "node_quorum top_tier": 1, "node_quorum smallest_blocking_set": 1, "node_quorum smallest_splitting_set": -1}
 	// The quorum sets are analysed in the background.
 	deadline, tick := time.After(2*time.Minute), time.NewTicker(10*time.Millisecond)

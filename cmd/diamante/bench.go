@@ -43,6 +43,7 @@ var measurements = []measurement{
 	{"ledger: payments closed, queued before", "./node/ledger", "BenchmarkClosePayments", "payments/s", ""},
 	{"node: payments end to end, in process", "./node", "BenchmarkPayments", "payments/s", "ledger: payments closed, queued before"},
 	{"node: payments end to end, mutual TLS", "./node/client", "BenchmarkClient", "payments/s", "ledger: payments closed, queued before"},
+	{"network: payments of four validators", "./node", "BenchmarkNetworkPayments", "payments/s", "node: payments end to end, in process"},
 	{"quorums: 172 nodes checked, like a real list", "./node/fbas", "BenchmarkCheck/real", "ns/op", ""},
 	{"quorums: 24 organisations checked", "./node/fbas", "BenchmarkCheck/organisations", "ns/op", "quorums: 172 nodes checked, like a real list"},
 	{"quorums: 24 organisations that must be searched", "./node/fbas", "BenchmarkCheck/search", "ns/op", "quorums: 172 nodes checked, like a real list"},
@@ -65,6 +66,16 @@ type share struct {
 // approvals is not a rate: it alternates between a payment that needs three people and one that needs none.
 var approvals = measurement{"three approvals", "./keymgmt/service", "BenchmarkApprovals", "added-us", ""}
 
+// agreement is not a rate either: what four validators take to agree on a ledger.
+var agreement = measurement{"four validators agree", "./node", "BenchmarkAgree", "median-us", ""}
+
+// agreementCloses is how many ledgers it is measured over, one a second.
+const agreementCloses = "100x"
+
+// agreementFigures are its figures, as shown, by their units.
+var agreementFigures = [][2]string{{"median-us", "four validators agree on a ledger, microseconds at the median"}, {"p99-us", "the same of the slowest in a hundred"},
+	{"cpu-us/close", "processor time of all four for a ledger, microseconds"}}
+
 // stages are those of a signature, in order.
 var stages = []string{"decode", "policy", "journal", "device", "verify"}
 
@@ -75,6 +86,8 @@ type benchReport struct {
 	Shares  []share  `json:"signature_shares"`
 	// Approvals is what three approvals of people add to a signature at the median, in microseconds.
 	Approvals int64 `json:"approvals_add_us"`
+	// Agreement is what four validators take for a ledger, in microseconds, by unit.
+	Agreement map[string]int64 `json:"agreement"`
 }
 
 func benchCommand() *cobra.Command {
@@ -117,6 +130,15 @@ func benchCommand() *cobra.Command {
 			}
 			if report.Approvals, err = readRate(strings.NewReader(out), approvals.figure); err != nil && !errors.Is(err, errNoFigure) { // nothing that could be measured
 				return err
+			}
+			if out, err = measure(c.Context(), agreement, agreementCloses); err != nil {
+				return err
+			}
+			report.Agreement = map[string]int64{}
+			for _, f := range agreementFigures {
+				if report.Agreement[f[0]], err = readRate(strings.NewReader(out), f[0]); err != nil {
+					return err
+				}
 			}
 			return report.print(c.OutOrStdout(), asJSON)
 		},
@@ -194,6 +216,9 @@ func (r benchReport) print(w io.Writer, asJSON bool) error {
 		fmt.Fprintf(tw, "%s\t%d\t\t\n", sh.Stage, sh.Percent)
 	}
 	fmt.Fprintf(tw, "three approvals add, in microseconds\t%d\t\t\n", r.Approvals)
+	for _, f := range agreementFigures {
+		fmt.Fprintf(tw, "%s\t%d\t\t\n", f[1], r.Agreement[f[0]])
+	}
 	return tw.Flush()
 }
 

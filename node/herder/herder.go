@@ -95,6 +95,8 @@ type Config struct {
 	Upgrades func() []xdr.LedgerUpgrade
 	// Closed is called after each ledger, from Step, with what it took; nil for nobody. It must not block.
 	Closed func(meta xdr.LedgerCloseMeta, took time.Duration)
+	// Agreed is told how long it took from a proposal of this validator to the decision on its slot; nil for nobody.
+	Agreed func(took time.Duration)
 	// Logger is told what nobody is answered; nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -132,6 +134,7 @@ type Herder struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   *queue
+	began   map[uint32]time.Time        // when this validator proposed for slots that are not decided
 	checked uint32                      // the ledger that the queue was checked against
 	sets    map[protocol.Hash]txSet     // known transaction sets by hash
 	decided map[uint32]xdr.StellarValue // decisions not yet applied
@@ -155,7 +158,7 @@ func New(cfg Config) (*Herder, error) {
 	h := &Herder{
 		cfg: cfg, network: cfg.Passphrase.NetworkID(), wake: make(chan struct{}, 1), previous: header.ScpValue,
 		queue: newQueue(cfg.QueueOps), checked: uint32(header.LedgerSeq),
-		judged: map[protocol.Hash]error{}, sets: map[protocol.Hash]txSet{}, decided: map[uint32]xdr.StellarValue{},
+		judged: map[protocol.Hash]error{}, began: map[uint32]time.Time{}, sets: map[protocol.Hash]txSet{}, decided: map[uint32]xdr.StellarValue{},
 	}
 	h.consensus = cfg.Consensus(driver{h})
 	return h, nil
@@ -258,6 +261,9 @@ func (h *Herder) propose(ctx context.Context, now time.Time) (time.Time, error) 
 	}
 	set.slot = slot
 	h.keep(set)
+	h.mu.Lock()
+	h.began[slot] = h.cfg.Clock.Now()
+	h.mu.Unlock()
 	h.proposed, h.due = slot, following(h.due, now, h.cfg.CloseEvery)
 	if err := h.consensus.Propose(Proposal{Slot: slot, Value: value, Previous: h.previous, Now: now}); err != nil {
 		return time.Time{}, fmt.Errorf("%w: propose ledger %d: %w", ErrBroken, slot, err)
@@ -341,6 +347,7 @@ func (h *Herder) settle(slot uint32, set txSet) {
 			delete(h.decided, s)
 		}
 	}
+	delete(h.began, slot)
 	for hash, set := range h.sets {
 		if set.slot <= slot {
 			delete(h.sets, hash)
@@ -413,7 +420,12 @@ func (d driver) Externalized(slot uint32, value xdr.StellarValue) {
 	}
 	d.h.mu.Lock()
 	d.h.decided[slot] = value
+	began, proposed := d.h.began[slot]
+	delete(d.h.began, slot)
 	d.h.mu.Unlock()
+	if proposed && d.h.cfg.Agreed != nil {
+		d.h.cfg.Agreed(d.h.cfg.Clock.Now().Sub(began))
+	}
 	d.Wake()
 }
 
