@@ -33,6 +33,20 @@ const maxQuorumSets = 1000
 // incoming is something that came in, for the goroutine of Step.
 type incoming func(f *Federated) error
 
+const (
+	// maxWaiting bounds the envelopes of one kind that a node has waiting for one slot. The oldest go first.
+	maxWaiting = 16
+	// maxBrought bounds the transaction sets that one node can have this one look for, for one slot: who names more is not listened
+	// to. An honest one proposes one, and names those that others have proposed.
+	maxBrought = 8
+)
+
+// bringer is a node that named a transaction set for a slot before anybody else did.
+type bringer struct {
+	slot uint32
+	node protocol.AccountID
+}
+
 // waiting is an envelope that names what this node does not have.
 type waiting struct {
 	env     xdr.ScpEnvelope
@@ -114,7 +128,6 @@ func (f *Federated) hear(from protocol.AccountID, env xdr.ScpEnvelope) Verdict {
 
 // take gives an envelope to the machine as soon as everything that it names is there and its slot has come.
 func (f *Federated) take(from protocol.AccountID, key envelopeKey, env xdr.ScpEnvelope) error {
-	delete(f.waiting, key) // what came first is older, or the machine will say so
 	missing := map[protocol.Hash]bool{}
 	if key.slot > f.last {
 		values, err := valuesOf(env.Statement)
@@ -124,6 +137,9 @@ func (f *Federated) take(from protocol.AccountID, key envelopeKey, env xdr.ScpEn
 		for _, v := range values {
 			hash := protocol.Hash(v.TxSetHash)
 			if _, known := f.driver.Set(hash); !known {
+				if !f.mayBring(key, hash) {
+					return nil
+				}
 				missing[hash] = true
 				f.fetcher.need(xdr.MessageTypeGetTxSet, hash, key.slot, from)
 			}
@@ -134,10 +150,30 @@ func (f *Federated) take(from protocol.AccountID, key envelopeKey, env xdr.ScpEn
 		f.fetcher.need(xdr.MessageTypeGetScpQuorumset, hash, key.slot, from)
 	}
 	if len(missing) > 0 || key.slot > f.last+1 {
-		f.waiting[key] = &waiting{env: env, from: from, missing: missing}
+		list := append(f.waiting[key], &waiting{env: env, from: from, missing: missing})
+		f.waiting[key] = list[max(0, len(list)-maxWaiting):]
 		return nil
 	}
 	return f.receive(key, env)
+}
+
+// mayBring reports whether this node looks for a transaction set on a node's word.
+func (f *Federated) mayBring(key envelopeKey, hash protocol.Hash) bool {
+	if f.fetcher.wanted(hash) {
+		return true // somebody named it before
+	}
+	b := bringer{key.slot, key.node}
+	if f.brought[b] == nil {
+		f.brought[b] = map[protocol.Hash]bool{}
+	}
+	if f.brought[b][hash] {
+		return true
+	}
+	if len(f.brought[b]) >= maxBrought {
+		return false
+	}
+	f.brought[b][hash] = true
+	return true
 }
 
 func (f *Federated) knows(set protocol.Hash) bool {
@@ -170,6 +206,9 @@ func (f *Federated) gotSet(hash protocol.Hash, set xdr.GeneralizedTransactionSet
 	slot := f.fetcher.wants[hash].slot
 	f.fetcher.got(hash)
 	f.driver.Keep(slot, set)
+	if _, kept := f.driver.Set(hash); !kept {
+		return nil // there is no room; it is looked for again when somebody names it again
+	}
 	return f.resolve(hash)
 }
 
@@ -196,8 +235,10 @@ func (f *Federated) gotQuorumSet(hash protocol.Hash, set xdr.ScpQuorumSet) error
 
 // resolve goes on with the envelopes that lacked nothing else.
 func (f *Federated) resolve(hash protocol.Hash) error {
-	for _, w := range f.waiting {
-		delete(w.missing, hash)
+	for _, list := range f.waiting {
+		for _, w := range list {
+			delete(w.missing, hash)
+		}
 	}
 	return f.progressWaiting()
 }
@@ -205,13 +246,19 @@ func (f *Federated) resolve(hash protocol.Hash) error {
 // progressWaiting hands over what waited for a slot that has come, in a fixed order.
 func (f *Federated) progressWaiting() error {
 	for _, key := range sortedKeys(f.waiting) {
-		w := f.waiting[key]
-		if w == nil || len(w.missing) > 0 || key.slot > f.last+1 {
-			continue
+		if key.slot > f.last+1 {
+			break // they are in the order of slots
 		}
+		list := f.waiting[key]
 		delete(f.waiting, key)
-		if err := f.take(w.from, key, w.env); err != nil {
-			return err
+		for _, w := range list {
+			if len(w.missing) > 0 {
+				f.waiting[key] = append(f.waiting[key], w)
+				continue
+			}
+			if err := f.take(w.from, key, w.env); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

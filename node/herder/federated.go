@@ -104,7 +104,8 @@ type Federated struct {
 	node    *scp.Node
 	last    uint32 // the last closed ledger that was noticed
 	timers  map[timerKey]time.Time
-	waiting map[envelopeKey]*waiting
+	waiting map[envelopeKey][]*waiting
+	brought map[bringer]map[protocol.Hash]bool // transaction sets that each node named first
 	fetcher *fetcher
 	sync    syncState
 
@@ -119,6 +120,7 @@ type Federated struct {
 	unsaid  []xdr.ScpStatement                   // to be signed, in order
 	own     map[envelopeKey]xdr.ScpEnvelope      // what was said, signed
 	latest  map[envelopeKey]xdr.ScpEnvelope      // what others said last
+	told    map[protocol.AccountID]time.Time     // when each peer was last answered what was missed
 	served  map[protocol.Hash]uint32             // the ledgers of transaction sets that somebody was told of
 	ready   chan struct{}                        // holds one token when there is something to sign
 }
@@ -161,10 +163,10 @@ func NewFederated(cfg FederatedConfig) (*Federated, error) {
 		cfg.Timeouts = scp.DefaultTimeout
 	}
 	f := &Federated{cfg: cfg, network: cfg.Passphrase.NetworkID(), me: cfg.Signer.NodeID(),
-		timers: map[timerKey]time.Time{}, waiting: map[envelopeKey]*waiting{}, fetcher: newFetcher(),
+		timers: map[timerKey]time.Time{}, waiting: map[envelopeKey][]*waiting{}, brought: map[bringer]map[protocol.Hash]bool{}, fetcher: newFetcher(),
 		inbox: make(chan incoming, maxInbox), stop: make(chan struct{}), ready: make(chan struct{}, 1),
 		sets: map[protocol.Hash]xdr.ScpQuorumSet{}, heard: map[protocol.AccountID]uint32{},
-		own: map[envelopeKey]xdr.ScpEnvelope{}, latest: map[envelopeKey]xdr.ScpEnvelope{}, served: map[protocol.Hash]uint32{}}
+		own: map[envelopeKey]xdr.ScpEnvelope{}, latest: map[envelopeKey]xdr.ScpEnvelope{}, told: map[protocol.AccountID]time.Time{}, served: map[protocol.Hash]uint32{}}
 	id := scp.NodeID(f.me.Key())
 	node, err := scp.New(scp.Config{ID: id, QuorumSet: cfg.QuorumSet, Validator: true, Nomination: cfg.Timeouts, Ballot: cfg.Timeouts}, application{f})
 	if err != nil {
@@ -332,7 +334,7 @@ func (f *Federated) follow() {
 	if last == f.last {
 		return
 	}
-	for slot := f.last; slot <= last; slot++ {
+	for slot := max(f.last, max(last, slotsBehind)-slotsBehind); slot <= last; slot++ {
 		f.settle(slot)
 	}
 	f.last = last
@@ -345,6 +347,11 @@ func (f *Federated) follow() {
 	for key := range f.waiting {
 		if key.slot < low {
 			delete(f.waiting, key)
+		}
+	}
+	for b := range f.brought {
+		if b.slot <= last {
+			delete(f.brought, b)
 		}
 	}
 	for key := range f.timers {

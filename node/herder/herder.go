@@ -31,7 +31,7 @@ const (
 	// alignment: one part in so many of the time between ledgers is what agreeing on one usually takes at most.
 	alignment = 20
 	// maxTxSets bounds the transaction sets that are kept for values not yet decided.
-	maxTxSets = 64
+	maxTxSets = 128
 )
 
 // ErrBroken is wrapped by every error after which a validator must not go on: a ledger failed to close, or consensus

@@ -20,6 +20,10 @@ const (
 	stuckPause = 10 * time.Second
 	// behindPause is how often it asks when it knows that others are ahead.
 	behindPause = time.Second
+	// statePause is how often one peer is answered what it has missed, at most.
+	statePause = 100 * time.Millisecond
+	// maxTold bounds the peers of whom that is remembered.
+	maxTold = 1000
 	// stateSlots is how many slots one answer tells of, and how far one question leads.
 	stateSlots = maxSlotsAhead
 	// askedAtOnce is how many peers are asked for what was missed.
@@ -45,14 +49,17 @@ func (f *Federated) keepUp(now time.Time) time.Time {
 	if f.behind() {
 		pause, from = behindPause, f.sync.asked
 		if f.last >= f.sync.upTo {
-			pause = 0 // what was asked for has come
+			pause = 2 * statePause // what was asked for has come
 		}
 	}
 	at := f.sync.asked.Add(pause)
 	if at.Before(from) {
 		at = from
 	}
-	if now.Before(at) || f.cfg.Network == nil {
+	switch {
+	case f.cfg.Network == nil:
+		return time.Time{}
+	case now.Before(at):
 		return at
 	}
 	f.sync.asked, f.sync.upTo = now, f.last+stateSlots
@@ -62,7 +69,7 @@ func (f *Federated) keepUp(now time.Time) time.Time {
 		f.askState(peers[(f.sync.turn+i)%len(peers)])
 	}
 	f.sync.turn++
-	return now.Add(max(pause, behindPause))
+	return now.Add(statePause)
 }
 
 // behind reports whether those that this validator cannot do without speak of slots for which the one before is not closed
@@ -115,7 +122,7 @@ func (f *Federated) Joined(peer protocol.AccountID) {
 // answerState tells a peer what was said about the slots from one on, as many as one answer holds: what is known of what decided
 // those that are closed, and the newest of everybody.
 func (f *Federated) answerState(to protocol.AccountID, from uint32) {
-	if f.cfg.Network == nil {
+	if f.cfg.Network == nil || !f.mayAsk(to) {
 		return
 	}
 	header, _ := f.cfg.Ledger.Header()
@@ -129,6 +136,21 @@ func (f *Federated) answerState(to protocol.AccountID, from uint32) {
 			f.cfg.Network.Send(to, envelopeMessage(env))
 		}
 	}
+}
+
+// mayAsk reports whether it is time to answer a peer again.
+func (f *Federated) mayAsk(peer protocol.AccountID) bool {
+	now := f.cfg.Clock.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if before, known := f.told[peer]; known && now.Before(before.Add(statePause)) && !now.Before(before) {
+		return false
+	}
+	if len(f.told) >= maxTold {
+		clear(f.told)
+	}
+	f.told[peer] = now
+	return true
 }
 
 // serve returns the newest that is known of a slot, and remembers what the peer will ask for next.
