@@ -125,16 +125,13 @@ func readFrame(r io.Reader, permit func(kind) error) (frame, error) {
 func decode(f frame) (frame, xdr.StellarMessage, error) {
 	var m xdr.StellarMessage
 	body := f.body()
-	n, err := xdr.UnmarshalWithOptions(bytes.NewReader(body), &m, xdr.DecodeOptions{MaxDepth: maxDepth,
+	_, err := xdr.UnmarshalWithOptions(bytes.NewReader(body), &m, xdr.DecodeOptions{MaxDepth: maxDepth,
 		MaxInputLen: len(body), MaxMemoryBytes: int64(len(body))*decodeFactor + decodeSpare})
 	if err != nil {
 		return frame{}, xdr.StellarMessage{}, fmt.Errorf("%w: %s: %v", errMalformed, f.kind.name(), err)
 	}
-	if n != len(body) {
-		return frame{}, xdr.StellarMessage{}, fmt.Errorf("%w: %d bytes after the %s", errMalformed, len(body)-n, f.kind.name())
-	}
 	if again, err := m.MarshalBinary(); err != nil || !bytes.Equal(again, body) {
-		return frame{}, xdr.StellarMessage{}, fmt.Errorf("%w: %s is not in its canonical encoding", errMalformed, f.kind.name())
+		return frame{}, xdr.StellarMessage{}, fmt.Errorf("%w: %s is not in its canonical encoding, or not alone", errMalformed, f.kind.name())
 	}
 	return newFrame(m, f.bytes), m, nil
 }

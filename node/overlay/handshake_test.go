@@ -146,9 +146,6 @@ func TestAnotherNetworksAuthority(t *testing.T) {
 // Two nodes that dial each other at once keep one connection, and the same.
 func TestDuplicateConnection(t *testing.T) {
 	for range 10 {
-		nodes := network(t, 2, [][2]int{{0, 1}})
-		nodes[0].stop()
-		nodes[1].stop()
 		a, b := newIdentity(t), newIdentity(t)
 		la, lb := listenOn(t, "127.0.0.1:0"), listenOn(t, "127.0.0.1:0")
 		first := start(t, a, func(c *Config) {

@@ -69,7 +69,7 @@ const (
 	creditBytes    = 1 << 20
 	creditShare    = 4
 	// maxWaiting is how many messages that cost no credit may wait for the Handler before the peer is read no further.
-	maxWaiting = 16
+	maxWaiting = 4
 	// maxCreditMessages and maxCreditBytes bound what a peer may give us.
 	maxCreditMessages = 1 << 20
 	maxCreditBytes    = 1 << 30
@@ -84,6 +84,9 @@ const (
 	requestBurst = 256
 	requestRate  = 64
 )
+
+// What the credit promises above; it does not compile otherwise.
+const _ = uint(creditBytes - creditBytes/creditShare - maxScp)
 
 // Limits on flooding, for the whole node.
 const (

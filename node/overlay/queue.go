@@ -254,8 +254,14 @@ func (q *queue) afford(from *fifo[frame]) (f frame, blocked bool) {
 	if !q.credit.covers(cost) {
 		return frame{}, true
 	}
-	q.credit.take(cost)
+	q.spend(cost)
 	return q.drop(from.pop()), false
+}
+
+// spend takes credit; whoever gives some, however slowly, does not starve us. q.mu is held.
+func (q *queue) spend(cost int) {
+	q.credit.take(cost)
+	q.starved = time.Time{}
 }
 
 // hashes takes one message's worth of hashes.
@@ -265,7 +271,7 @@ func (q *queue) hashes(k kind, from *fifo[protocol.Hash]) (f frame, blocked bool
 	if !q.credit.covers(cost) {
 		return frame{}, true
 	}
-	q.credit.take(cost)
+	q.spend(cost)
 	hashes := make([]xdr.Hash, n)
 	for i := range hashes {
 		hashes[i] = xdr.Hash(from.pop())

@@ -190,3 +190,25 @@ func TestPullsAreBounded(t *testing.T) {
 		t.Error("a peer that left is asked")
 	}
 }
+
+// A peer that gives credit slowly is slow, and not given up; one that gives none for too long is.
+func TestQueueStarves(t *testing.T) {
+	q, now := newQueue(), time.Unix(1, 0)
+	for i := range 5 {
+		q.push(own(scpMessage(1, i)))
+	}
+	for range 3 {
+		if got := order(t, q, now); len(got) > 1 {
+			t.Errorf("left: %v", got)
+		}
+		now = now.Add(starvedLimit / 2)
+		order(t, q, now)
+		if err := q.credited(credit{1, maxScp}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	order(t, q, now)
+	if _, _, err := q.next(now.Add(starvedLimit)); !as(err, errSlow) {
+		t.Errorf("no credit for %s: %v", starvedLimit, err)
+	}
+}
